@@ -1,0 +1,3 @@
+"""Serin: automated canary analysis for Istio."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,53 @@
+"""Rollouts: phases as a table, weights, and the decision."""
+
+from analyzer.core.rollout.decide import decide, step_of
+from analyzer.core.rollout.model import (
+    Hold,
+    HoldReason,
+    Intent,
+    Judged,
+    Notice,
+    OnInconclusive,
+    Outcome,
+    Problem,
+    RolloutPlan,
+    RolloutState,
+    Snapshot,
+    StagePlan,
+    TargetView,
+    TelemetryHealth,
+    Urgency,
+    VersionView,
+    Weights,
+)
+from analyzer.core.rollout.phases import IN_FLIGHT, JUDGED, TRANSITIONS, Phase, Trigger
+from analyzer.core.rollout.transitions import settle, write_failed
+
+__all__ = [
+    "IN_FLIGHT",
+    "JUDGED",
+    "TRANSITIONS",
+    "Hold",
+    "HoldReason",
+    "Intent",
+    "Judged",
+    "Notice",
+    "OnInconclusive",
+    "Outcome",
+    "Phase",
+    "Problem",
+    "RolloutPlan",
+    "RolloutState",
+    "Snapshot",
+    "StagePlan",
+    "TargetView",
+    "TelemetryHealth",
+    "Trigger",
+    "Urgency",
+    "VersionView",
+    "Weights",
+    "decide",
+    "settle",
+    "step_of",
+    "write_failed",
+]

@@ -1,0 +1,294 @@
+"""The decision: policy, state and snapshot in, state out.
+
+A weight change is wanted when the returned state has an intent; the loop records that state, writes the weights, reads them
+back and hands them to `transitions.settle`. Rules are tried in the order of the code: first what takes traffic away, then what
+holds, last what moves forward.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
+from analyzer.core.rollout import wording
+from analyzer.core.rollout.model import (
+    HoldReason,
+    OnInconclusive,
+    Problem,
+    RolloutPlan,
+    RolloutState,
+    Snapshot,
+    TargetView,
+    Urgency,
+    VersionView,
+    Weights,
+)
+from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
+from analyzer.core.rollout.transitions import (
+    abort,
+    begin,
+    break_off,
+    hold,
+    intend,
+    mend,
+    promoted,
+    tell,
+    tell_once,
+    untell,
+    watch_telemetry,
+    zeroed,
+)
+from analyzer.core.rollout.weights import active_stage, any_traffic, completes, next_weights, same, show, zero
+
+SUSPICION: Final = math.log(10.0)
+"""Above this evidence of harm nothing moves forward, proof or not (statistics.md §7)."""
+
+MIN_STEP_INTERVALS: Final = 2
+"""One interval may be a coincidence of two scrapes."""
+
+EXPECTED_REQUESTS: Final = 30
+"""A canary that should have had this many requests and had none is not reached by its weight: e^-30 by chance."""
+
+
+def step_of(plan: RolloutPlan, state: RolloutState) -> Step:
+    """Say what the judge has to prove now."""
+    stage = active_stage(state.weights)
+    key = f"{stage}:{state.weights[stage]:g}:{state.phase.value}"
+    if state.phase is not Phase.PROGRESSING:
+        return Step(key=key, next_weight=None)
+    return Step(key=key, next_weight=next_weights(plan, state.weights)[stage])
+
+
+def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
+    """Decide what follows from what is there.
+
+    Parameters
+    ----------
+    plan
+        The policy.
+    state
+        What is remembered; an intent in it has been settled.
+    snapshot
+        What is there now.
+
+    Returns
+    -------
+    RolloutState
+        What to remember. With an intent: the weights to write.
+    """
+    target = snapshot.target
+    if isinstance(target, Problem):
+        return break_off(state, target)
+    state = mend(state)
+    if state.phase not in IN_FLIGHT:
+        return _look_for_revision(plan, state, target)
+    canary = target.version(state.canary)
+    if canary is None or target.version(state.stable) is None:
+        names = " and ".join(v.name for v in target.versions)
+        return break_off(
+            state, Problem("VersionsChanged", f"The route now splits {names}, not {state.stable} and {state.canary}.")
+        )
+    live = target.shares[state.canary]
+    if state.phase is Phase.ROLLING_BACK:
+        return _roll_back(plan, state, live)
+    state = _take_in(watch_telemetry(plan, replace(state, hold=None), snapshot), snapshot.assessment)
+    if len(state.weights) != len(plan.stages):
+        # The policy's stages were edited: what is there is adopted, with new evidence.
+        state = begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
+    if state.phase is Phase.PENDING:
+        return _wait_for_canary(plan, state, snapshot, target, canary)
+    lost = _traffic_to_take_away(plan, state, target, canary, live)
+    if lost is not None:
+        return lost
+    return _hold_or_go(plan, state, snapshot, live)
+
+
+def _take_in(state: RolloutState, assessment: Assessment | None) -> RolloutState:
+    if assessment is None:
+        return state
+    return replace(state, judge=assessment.state, verdict=assessment.verdict, evidence=assessment.evidence)
+
+
+def _look_for_revision(plan: RolloutPlan, state: RolloutState, target: TargetView) -> RolloutState:
+    stable = target.default_stable
+    if stable is None:
+        return break_off(
+            state,
+            Problem("RolesAmbiguous", "Both versions have the same weight: name the stable one in spec.target.stable."),
+        )
+    canary = target.other(stable)
+    state = replace(state, hold=None)
+    if not canary.revision:
+        return replace(state, message=f"{canary.name} has no Deployment yet.")
+    if any(j.version == canary.name and j.revision == canary.revision for j in state.judged):
+        return state
+    if plan.suspended:
+        return hold(
+            state, HoldReason.PAUSED, f"Suspended: {canary.name} has a new revision, {canary.revision}, that waits."
+        )
+    return begin(state, target, stable=stable)
+
+
+def _roll_back(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
+    if not any_traffic(live):
+        return zeroed(replace(state, weights=live))
+    return intend(state, live, zero(plan), reason=state.reason, message=state.message)
+
+
+def _wait_for_canary(
+    plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, target: TargetView, canary: VersionView
+) -> RolloutState:
+    live = target.shares[state.canary]
+    if canary.revision != state.canary_revision or target.other(canary.name).revision != state.stable_revision:
+        # Nothing was judged yet: begin again with what is there now.
+        return begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
+    state = replace(state, weights=live, waiting_s=state.waiting_s + snapshot.elapsed_s)
+    if not canary.settled:
+        return _wait_for_pods(plan, state, canary, live)
+    if plan.suspended:
+        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+    blind = _blind(state, snapshot)
+    if blind is not None:
+        return blind
+    if any_traffic(live):
+        message = f"Judging {state.rollout} at {show(live)}."
+        return replace(state, phase=after(state.phase, Trigger.BEGUN), reason="Adopted", message=message)
+    if plan.observe_only:
+        return replace(state, message=f"Observes: waits until someone gives {state.canary} traffic.")
+    wanted = next_weights(plan, live)
+    return intend(state, live, wanted, reason="CanaryReady", message=f"{state.rollout} is ready: {show(wanted)}.")
+
+
+def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, live: Weights) -> RolloutState:
+    waited = wording.duration(state.waiting_s)
+    if state.waiting_s < plan.canary_ready_s:
+        return replace(state, reason="CanaryNotReady", message=f"Waits for the pods of {state.rollout} ({waited}).")
+    message = f"{canary.ready_pods} pods of {state.canary} are ready after {waited}, and not all of this revision."
+    return abort(plan, state, live, reason="CanaryNotReady", message=message)
+
+
+def _traffic_to_take_away(
+    plan: RolloutPlan, state: RolloutState, target: TargetView, canary: VersionView, live: Weights
+) -> RolloutState | None:
+    """Everything that ends a rollout. None of it needs telemetry to be there now."""
+    if plan.observe_only and (completes(live) or not any_traffic(live)):
+        return _ended_by_others(plan, state, live)
+    if state.verdict is Verdict.HARM:
+        message = wording.culprit(state.evidence, stable=state.stable, canary=state.canary)
+        return abort(plan, state, live, reason="Harm", message=message)
+    if canary.revision and canary.revision != state.canary_revision:
+        message = f"{state.canary} was changed to {canary.revision} during the rollout; it is judged anew from zero."
+        return abort(plan, state, live, reason="CanaryChanged", message=message)
+    if any_traffic(live) and canary.ready_pods == 0:
+        message = f"{state.canary} has {show(live)} of the traffic and not one ready pod."
+        return abort(plan, state, live, reason="CanaryUnavailable", message=message)
+    stable = target.other(state.canary)
+    if stable.revision != state.stable_revision:
+        message = (
+            f"{state.stable} was changed to {stable.revision or 'nothing'} during the rollout; nothing compares now."
+        )
+        return abort(plan, state, live, reason="StableChanged", message=message)
+    return None
+
+
+def _ended_by_others(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
+    """In observe mode others move the weights; their 0 or 100 ends the rollout."""
+    if completes(live):
+        return promoted(replace(state, weights=live))
+    acting = replace(plan, observe_only=False)
+    return abort(acting, state, live, reason="TakenOut", message=f"Someone took {state.canary} out of the traffic.")
+
+
+def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live: Weights) -> RolloutState:
+    if plan.observe_only:
+        state = replace(state, weights=live)
+    if not same(live, state.weights):
+        return _drift(state, live)
+    state = untell(state, HoldReason.DRIFT.value, "The weights are as they should be again.")
+    if plan.suspended:
+        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+    blind = _blind(state, snapshot)
+    if blind is not None:
+        return blind
+    if snapshot.assessment is None:
+        return state
+    if _unreached(state, snapshot.assessment.evidence):
+        message = (
+            f"{state.canary} has {show(state.weights)} of the traffic by its weight and got not one of "
+            f"{wording.count(snapshot.assessment.evidence.step_stable_requests)} requests: the weights are not in effect."
+        )
+        return hold(state, HoldReason.SAMPLE_RATIO, message)
+    return _go(plan, state, snapshot.assessment.evidence)
+
+
+def _drift(state: RolloutState, live: Weights) -> RolloutState:
+    message = f"Someone else changed the weights: {state.canary} has {show(live)}, not {show(state.weights)}."
+    told = tell_once(
+        state,
+        HoldReason.DRIFT.value,
+        Urgency.NOTICE,
+        message,
+        done="Nothing is moved until the weights are back; a rollback would still be made.",
+        to_do=f"Give {state.canary} {show(state.weights)} again, or take it to zero and change its template.",
+    )
+    return hold(told, HoldReason.DRIFT, message)
+
+
+def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:
+    health = snapshot.telemetry
+    if health is None:
+        return state  # not asked in this turn: nothing to go forward by
+    if health.fresh:
+        return None
+    return hold(state, HoldReason.BLIND, health.message)
+
+
+def _unreached(state: RolloutState, evidence: Evidence) -> bool:
+    share = state.weights[active_stage(state.weights)] / 100.0
+    expected = evidence.step_stable_requests * share / max(1.0 - share, 0.01)
+    return evidence.step_canary_requests == 0 and expected >= EXPECTED_REQUESTS
+
+
+def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutState:
+    """Make the step that nothing forbids, if it is due."""
+    bake = state.phase is Phase.BAKING
+    dwell_s = plan.bake_s if bake else plan.dwell_min_s
+    watched = f"{wording.duration(evidence.step_seconds)} at {show(state.weights)}"
+    if evidence.step_seconds < dwell_s or evidence.step_intervals < MIN_STEP_INTERVALS:
+        return replace(state, message=f"Watches: {watched}, at least {wording.duration(dwell_s)}.")
+    if evidence.log_e >= SUSPICION:
+        return replace(state, message=f"Suspicious, watches on: {wording.harm(evidence)}.")
+    if bake:
+        return _advance(plan, state, reason="Baked", why=f"no harm in {watched}")
+    if state.verdict is Verdict.PROVEN:
+        return _advance(plan, state, reason="Proven", why=f"proven in {watched}: {evidence.margins}")
+    if evidence.step_seconds < plan.dwell_max_s:
+        return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
+    return _inconclusive(plan, state, evidence, watched)
+
+
+def _inconclusive(plan: RolloutPlan, state: RolloutState, evidence: Evidence, watched: str) -> RolloutState:
+    lacking = wording.unproven(evidence)
+    match plan.on_inconclusive:
+        case OnInconclusive.ADVANCE:
+            return _advance(
+                plan, state, reason="Unproven", why=f"no verdict in {watched}, {lacking}; onInconclusive: advance"
+            )
+        case OnInconclusive.ROLLBACK:
+            return abort(
+                plan, state, state.weights, reason="Inconclusive", message=f"No verdict in {watched}; {lacking}."
+            )
+        case OnInconclusive.HOLD:
+            return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
+
+
+def _advance(plan: RolloutPlan, state: RolloutState, *, reason: str, why: str) -> RolloutState:
+    wanted = next_weights(plan, state.weights)
+    if completes(wanted) and state.phase is Phase.PROGRESSING and plan.bake_s > 0:
+        message = f"One more watch of {wording.duration(plan.bake_s)} at {show(state.weights)} before everybody gets it; {why}."
+        baking = replace(state, phase=after(state.phase, Trigger.BAKE), reason=reason, message=message)
+        return tell(baking, "Baking", Urgency.EVENT, message)
+    if plan.observe_only:
+        return replace(state, message=f"Would go on to {show(wanted)}: {why}.")
+    message = f"{show(state.weights)} to {show(wanted)}: {why}."
+    return intend(state, state.weights, wanted, reason=reason, message=message)

@@ -1,0 +1,319 @@
+"""What the decision is made of: the plan, the state, the snapshot; and what comes out."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from analyzer.core.judge.types import Assessment, Evidence, JudgeState, Verdict
+from analyzer.core.rollout.phases import Phase
+
+Weights = tuple[float, ...]
+"""The canary's share in each stage's routes [per cent], in the order of the stages.
+
+It says where a rollout is: the active stage is the first that is below 100. Nothing else needs to be stored, and a service
+found at 90/10 is at 10 without having been brought there.
+"""
+
+
+class OnInconclusive(StrEnum):
+    """What to do after `dwell.max` without a verdict."""
+
+    ADVANCE = "advance"
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One focus of the rollout.
+
+    Attributes
+    ----------
+    route
+        Name of the http route whose weights move; None: every route that splits both versions.
+    weights
+        The canary's steps [per cent], strictly ascending, the last is 100.
+    """
+
+    route: str | None
+    weights: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """The policy, as far as decisions need it. All durations in seconds."""
+
+    stages: tuple[StagePlan, ...]
+    observe_only: bool = False
+    suspended: bool = False
+    dwell_min_s: float = 30.0
+    dwell_max_s: float = 300.0
+    bake_s: float = 600.0
+    on_inconclusive: OnInconclusive = OnInconclusive.ADVANCE
+    canary_ready_s: float = 600.0
+    blind_s: float = 1800.0
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version as the cluster has it.
+
+    Attributes
+    ----------
+    name
+        Subset or host.
+    revision
+        Hash of the Deployment's pod template; empty where there is no Deployment.
+    ready_pods
+        Pods that can answer [count].
+    settled
+        Every pod runs this revision and is ready, and there is at least one.
+    """
+
+    name: str
+    revision: str
+    ready_pods: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """The policy's target as the cluster has it.
+
+    Attributes
+    ----------
+    versions
+        Both versions.
+    shares
+        Per version name, its share in each stage [per cent].
+    default_stable
+        The version with the larger weight, or the one that the policy names; None where neither decides.
+    """
+
+    versions: tuple[VersionView, VersionView]
+    shares: dict[str, Weights]
+    default_stable: str | None
+
+    def version(self, name: str) -> VersionView | None:
+        """Return the version of that name, if it still is one."""
+        return next((v for v in self.versions if v.name == name), None)
+
+    def other(self, name: str) -> VersionView:
+        """Return the version that is not `name`."""
+        first, second = self.versions
+        return second if first.name == name else first
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the policy cannot work on what is there."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryHealth:
+    """Whether there is anything to judge by.
+
+    Attributes
+    ----------
+    fresh
+        Telemetry is there and recent.
+    reason, message
+        CamelCase and for a person, where it is not.
+    now_s
+        The telemetry store's clock [unix seconds]; None while it has never answered.
+    """
+
+    fresh: bool
+    reason: str = ""
+    message: str = ""
+    now_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision may depend on besides policy and state.
+
+    Attributes
+    ----------
+    target
+        What is there, or why it cannot be made out.
+    elapsed_s
+        Monotonic time since the previous turn [s]; 0 on the first.
+    telemetry
+        None: telemetry was not asked in this turn.
+    assessment
+        The judge's answer to this turn's telemetry.
+    """
+
+    target: TargetView | Problem
+    elapsed_s: float
+    telemetry: TelemetryHealth | None = None
+    assessment: Assessment | None = None
+
+
+# --- what is remembered -----------------------------------------------------------------------------------------------
+
+
+class HoldReason(StrEnum):
+    """Why the weights stay where they are."""
+
+    BLIND = "Blind"
+    DRIFT = "Drift"
+    SAMPLE_RATIO = "SampleRatio"
+    PAUSED = "Paused"
+    UNREACHABLE = "Unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold, with its explanation."""
+
+    reason: HoldReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A weight change that is recorded and not yet confirmed.
+
+    Attributes
+    ----------
+    before, after
+        The canary's weights expected now and wanted [per cent per stage].
+    reason
+        CamelCase: why.
+    message
+        The same for a person.
+    """
+
+    before: Weights
+    after: Weights
+    reason: str
+    message: str
+
+
+class Outcome(StrEnum):
+    """How the judging of a revision ended."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    SUPERSEDED = "Superseded"  # it was stable until a canary was promoted over it
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A revision that is not to be judged again."""
+
+    version: str
+    revision: str
+    outcome: Outcome
+    reason: str
+
+
+class Urgency(StrEnum):
+    """Who has to know."""
+
+    EVENT = "event"  # in the cluster's event log only
+    INFO = "info"
+    NOTICE = "notice"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened and that people may have to be told.
+
+    It is part of the state until it was delivered, so that a crash between the deed and the message loses neither.
+
+    Attributes
+    ----------
+    reason
+        CamelCase, stable.
+    urgency
+        Who has to know.
+    resolved
+        It ends what an earlier notice of this rollout began.
+    rollout
+        Names the rollout it is about: the canary's version and revision.
+    what, evidence, done, to_do
+        The parts of the message.
+    at_s
+        When it was recorded [unix seconds]; 0 until then, for the core knows no clock.
+    """
+
+    reason: str
+    urgency: Urgency
+    rollout: str
+    what: str
+    evidence: str = ""
+    done: str = ""
+    to_do: str = ""
+    resolved: bool = False
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutState:
+    """All that is remembered of a policy: what `.status` holds.
+
+    Attributes
+    ----------
+    phase, reason, message
+        Where the rollout is, and why.
+    stable, canary
+        Version names; fixed while a rollout is in flight, empty before the first.
+    stable_revision, canary_revision
+        What they ran when their roles were fixed.
+    weights
+        What the route's weights are believed to be [per cent for the canary, per stage].
+    intent
+        A weight change under way.
+    hold
+        Why nothing moves forward, if nothing may.
+    verdict, evidence
+        The judge's last word. `evidence` is not stored: the checkpoint gives it back.
+    judge, judged_until_s, interval_s
+        The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
+    weights_since_s
+        When the present weights were read back, by the telemetry store's clock [unix seconds].
+    waiting_s, blind_s
+        Time spent waiting for the canary, and without telemetry [s].
+    judged
+        The newest revisions that need no judging.
+    notices
+        What happened and is not yet delivered.
+    told
+        Reasons of the conditions that people were told of in this rollout and that still stand.
+    """
+
+    phase: Phase = Phase.IDLE
+    reason: str = "NoNewRevision"
+    message: str = "Nothing to judge yet."
+    stable: str = ""
+    canary: str = ""
+    stable_revision: str = ""
+    canary_revision: str = ""
+    weights: Weights = ()
+    intent: Intent | None = None
+    hold: Hold | None = None
+    verdict: Verdict = Verdict.NO_DATA
+    evidence: Evidence | None = None
+    judge: JudgeState | None = None
+    judged_until_s: float | None = None
+    interval_s: float | None = None
+    weights_since_s: float | None = None
+    waiting_s: float = 0.0
+    blind_s: float = 0.0
+    judged: tuple[Judged, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    told: frozenset[str] = field(default=frozenset())
+
+    @property
+    def rollout(self) -> str:
+        """Name this rollout: `v2@3f6c…`."""
+        return f"{self.canary}@{self.canary_revision}"

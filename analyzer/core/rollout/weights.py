@@ -1,0 +1,52 @@
+"""Arithmetic of weights. All shares are the canary's, in per cent."""
+
+from analyzer.core.rollout.model import RolloutPlan, Weights
+
+FULL = 100.0
+_TOLERANCE = 1e-6
+
+
+def same(left: Weights, right: Weights) -> bool:
+    """Tell whether two sets of weights are the same; thirds of a hundred are not whole numbers."""
+    return len(left) == len(right) and all(abs(a - b) < _TOLERANCE for a, b in zip(left, right, strict=True))
+
+
+def zero(plan: RolloutPlan) -> Weights:
+    """Return the weights of a canary without traffic."""
+    return (0.0,) * len(plan.stages)
+
+
+def any_traffic(weights: Weights) -> bool:
+    """Tell whether the canary gets requests by these weights."""
+    return any(w > 0 for w in weights)
+
+
+def active_stage(weights: Weights) -> int:
+    """Return the index of the stage that moves: the first below 100, or the last."""
+    return next((i for i, w in enumerate(weights) if w < FULL), len(weights) - 1)
+
+
+def next_weights(plan: RolloutPlan, weights: Weights) -> Weights:
+    """Return the weights one step further, or the same where there is none.
+
+    A stage that reaches 100 hands over to the next one in the same step: nobody waits at a weight of zero, where there is
+    nothing to compare.
+    """
+    stage = active_stage(weights)
+    higher = [float(w) for w in plan.stages[stage].weights if w > weights[stage]]
+    if not higher:
+        return weights
+    moved = [*weights[:stage], higher[0], *weights[stage + 1 :]]
+    if higher[0] == FULL and stage + 1 < len(moved) and moved[stage + 1] == 0:
+        moved[stage + 1] = float(plan.stages[stage + 1].weights[0])
+    return tuple(moved)
+
+
+def completes(weights: Weights) -> bool:
+    """Tell whether everybody gets the canary by these weights."""
+    return all(w >= FULL for w in weights)
+
+
+def show(weights: Weights) -> str:
+    """Write weights for a person: `25 %`, or `100 % / 5 %` for two stages."""
+    return " / ".join(f"{w:g} %" for w in weights)

@@ -1,0 +1,97 @@
+"""What people read: evidence in words. Pure, so that golden tests can hold the texts."""
+
+import math
+
+from analyzer.core.judge.types import Channel, Evidence, Rates
+
+
+def percent(ratio: float) -> str:
+    """Write a ratio as per cent with three significant digits; `–` where there is none."""
+    if math.isnan(ratio):
+        return "–"
+    return f"{100 * ratio:.3g} %"
+
+
+def count(n: int) -> str:
+    """Write a count with thousands separated."""
+    return f"{n:,}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as people say it: `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def error_rate(rates: Rates) -> str:
+    """Write an error rate with its interval: `5.1 % (4.2 to 6.1 %) of 1,204 requests`."""
+    if not rates.requests:
+        return "no requests"
+    low, high = 100 * rates.error_rate_low, 100 * rates.error_rate_high
+    return f"{percent(rates.error_rate)} ({low:.3g} to {high:.3g} %) of {count(rates.requests)} requests"
+
+
+def latency(rates: Rates) -> str:
+    """Write latency quantiles: `p50 21 ms, p99 80 ms`."""
+    if math.isnan(rates.p50_ms):
+        return "no latency"
+    return f"p50 {rates.p50_ms:.3g} ms, p99 {rates.p99_ms:.3g} ms"
+
+
+def rates(evidence: Evidence, *, stable: str, canary: str) -> str:
+    """Write both versions side by side."""
+    return (
+        f"errors: {canary} {error_rate(evidence.canary)}, {stable} {error_rate(evidence.stable)}; "
+        f"latency: {canary} {latency(evidence.canary)}, {stable} {latency(evidence.stable)}"
+    )
+
+
+def harm(evidence: Evidence) -> str:
+    """Write how strong the evidence of harm is: `log E 6.1 of 4.6, p 0.0022, mostly errors`."""
+    culprit = f", mostly {evidence.culprit.value}" if evidence.culprit else ""
+    return (
+        f"log E {evidence.log_e:.1f} of {evidence.log_threshold:.1f} needed for a rollback, "
+        f"p {evidence.p_value:.2g}{culprit}"
+    )
+
+
+def full(evidence: Evidence | None, *, stable: str, canary: str) -> str:
+    """Write all the evidence there is."""
+    if evidence is None or not evidence.intervals:
+        return "no telemetry was judged"
+    return (
+        f"{rates(evidence, stable=stable, canary=canary)}; {harm(evidence)}; "
+        f"{evidence.intervals} intervals, {duration(evidence.seconds)}"
+    )
+
+
+def culprit(evidence: Evidence | None, *, stable: str, canary: str) -> str:
+    """Say in one clause what is wrong with the canary."""
+    if evidence is None or evidence.culprit is None:
+        return f"{canary} is worse than {stable}"
+    if evidence.culprit is Channel.ERRORS:
+        return (
+            f"{canary} fails {percent(evidence.canary.error_rate)} of its requests, "
+            f"{stable} {percent(evidence.stable.error_rate)}"
+        )
+    if evidence.culprit is Channel.LATENCY:
+        return f"{canary} is slower ({latency(evidence.canary)}) than {stable} ({latency(evidence.stable)})"
+    return f"{canary} is worse than {stable} in {evidence.culprit.value}"
+
+
+def unproven(evidence: Evidence) -> str:
+    """Say which claims still lack proof."""
+    if not evidence.proof:
+        return "nothing is to be proven at this step"
+    missing = [
+        f"{claim} {value:.1f} of {evidence.log_proof_threshold:.1f}"
+        for claim, value in evidence.proof.items()
+        if value < evidence.log_proof_threshold
+    ]
+    return "still to prove: " + ", ".join(missing) if missing else "all claims proven"

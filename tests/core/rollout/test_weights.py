@@ -1,0 +1,54 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.core.rollout import RolloutPlan, StagePlan
+from analyzer.core.rollout.weights import active_stage, completes, next_weights, same, show, zero
+from tests.core.rollout.scenes import PLAN, TWO_STAGES
+
+ladders = st.sets(st.integers(1, 99), min_size=1, max_size=6).map(lambda s: (*sorted(s), 100))
+plans = st.lists(ladders, min_size=1, max_size=3).map(
+    lambda steps: RolloutPlan(stages=tuple(StagePlan(f"r{i}", ladder) for i, ladder in enumerate(steps)))
+)
+
+
+@given(plan=plans)
+def test_every_ladder_is_climbed_to_the_end_without_leaving_a_step_out(plan: RolloutPlan) -> None:
+    weights = zero(plan)
+    seen: list[set[float]] = [set() for _ in plan.stages]
+    for _ in range(100):
+        if completes(weights):
+            break
+        moved = next_weights(plan, weights)
+        assert all(after >= before for before, after in zip(weights, moved, strict=True))
+        weights = moved
+        for stage, weight in zip(seen, weights, strict=True):
+            stage.add(weight)
+    assert completes(weights)
+    for stage, visited in zip(plan.stages, seen, strict=True):
+        assert set(map(float, stage.weights)) <= visited
+
+
+@given(plan=plans, live=st.floats(0, 99.9))
+def test_a_service_found_between_two_steps_goes_on_to_the_next_one(plan: RolloutPlan, live: float) -> None:
+    weights = (live, *zero(plan)[1:])
+    assert next_weights(plan, weights)[0] == min(w for w in plan.stages[0].weights if w > live)
+
+
+def test_a_finished_stage_hands_over_without_a_stop_at_zero() -> None:
+    assert next_weights(TWO_STAGES, (50.0, 0.0)) == (100.0, 1.0)
+    assert active_stage((100.0, 1.0)) == 1
+    assert next_weights(TWO_STAGES, (100.0, 10.0)) == (100.0, 100.0)
+
+
+def test_at_the_end_there_is_no_next_step() -> None:
+    assert next_weights(PLAN, (100.0,)) == (100.0,)
+
+
+def test_thirds_of_a_route_are_the_same_weight_however_they_were_computed() -> None:
+    assert same((100 / 3,), (33.33333333333334,))
+    assert not same((33.0,), (100 / 3,))
+    assert not same((33.0,), (33.0, 0.0))
+
+
+def test_weights_are_shown_per_stage() -> None:
+    assert show((100.0, 2.5)) == "100 % / 2.5 %"
