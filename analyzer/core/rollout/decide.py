@@ -79,6 +79,9 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     target = snapshot.target
     if isinstance(target, Problem):
         return break_off(state, target)
+    unfit = _unfit(state, target)
+    if unfit is not None:
+        return break_off(state, unfit)
     state = mend(state)
     if state.phase not in IN_FLIGHT:
         return _look_for_revision(plan, state, target)
@@ -109,13 +112,19 @@ def _take_in(state: RolloutState, assessment: Assessment | None) -> RolloutState
     return replace(state, judge=assessment.state, verdict=assessment.verdict, evidence=assessment.evidence)
 
 
+def _unfit(state: RolloutState, target: TargetView) -> Problem | None:
+    """Say why no rollout can begin here, if none is in flight."""
+    if state.phase in IN_FLIGHT:
+        return None
+    if target.default_stable is None:
+        message = "Both versions have the same weight: name the stable one in spec.target.stable."
+        return Problem("RolesAmbiguous", message)
+    return target.unfit
+
+
 def _look_for_revision(plan: RolloutPlan, state: RolloutState, target: TargetView) -> RolloutState:
     stable = target.default_stable
-    if stable is None:
-        return break_off(
-            state,
-            Problem("RolesAmbiguous", "Both versions have the same weight: name the stable one in spec.target.stable."),
-        )
+    assert stable is not None, "an unfit target does not come here"
     canary = target.other(stable)
     state = replace(state, hold=None)
     if not canary.revision:

@@ -90,11 +90,15 @@ class TargetView:
         Per version name, its share in each stage [per cent].
     default_stable
         The version with the larger weight, or the one that the policy names; None where neither decides.
+    unfit
+        Why no rollout can begin on the weights as they are (a total that cannot express the steps, say). One in flight goes
+        on: whatever someone wrote into the weights, a rollback must stay possible.
     """
 
     versions: tuple[VersionView, VersionView]
     shares: dict[str, Weights]
     default_stable: str | None
+    unfit: "Problem | None" = None
 
     def version(self, name: str) -> VersionView | None:
         """Return the version of that name, if it still is one."""

@@ -80,6 +80,31 @@ def test_equal_weights_without_a_named_stable_version_are_refused_with_the_mend(
     assert "spec.target.stable" in refused.message
 
 
+def test_what_is_wrong_is_told_once_however_many_turns_it_lasts() -> None:
+    seen = Snapshot(target=target(50, default_stable=None), elapsed_s=0)
+    state = decide(PLAN, decide(PLAN, decide(PLAN, RolloutState(), seen), seen), seen)
+    assert reasons(state) == ["RolesAmbiguous"]
+
+
+UNFIT = Problem("WeightsInexpressible", "route `primary` has weights that sum to 99")
+
+
+def test_no_rollout_begins_on_weights_that_cannot_express_its_steps() -> None:
+    unfit = replace(target(10), unfit=UNFIT)
+    refused = decide(PLAN, RolloutState(), Snapshot(target=unfit, elapsed_s=0))
+    assert (refused.phase, refused.reason) == (Phase.INVALID, "WeightsInexpressible")
+
+
+def test_weights_that_someone_broke_in_flight_are_drift_and_no_bar_to_a_rollback() -> None:
+    broken = replace(target(40), unfit=UNFIT)
+    held = decide(PLAN, progressing(25), replace(snapshot(25), target=broken))
+    assert held.hold is not None
+    assert held.hold.reason is HoldReason.DRIFT
+    back = decide(PLAN, progressing(25), replace(snapshot(25, verdict=Verdict.HARM), target=broken))
+    assert back.intent is not None
+    assert back.intent.after == (0.0,)
+
+
 def test_a_suspended_policy_begins_nothing_and_says_so() -> None:
     waiting = decide(replace(PLAN, suspended=True), RolloutState(), snapshot(0))
     assert waiting.phase is Phase.IDLE

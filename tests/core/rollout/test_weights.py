@@ -21,8 +21,8 @@ def test_every_ladder_is_climbed_to_the_end_without_leaving_a_step_out(plan: Rol
         moved = next_weights(plan, weights)
         assert all(after >= before for before, after in zip(weights, moved, strict=True))
         weights = moved
-        for stage, weight in zip(seen, weights, strict=True):
-            stage.add(weight)
+        for visited, weight in zip(seen, weights, strict=True):
+            visited.add(weight)
     assert completes(weights)
     for stage, visited in zip(plan.stages, seen, strict=True):
         assert set(map(float, stage.weights)) <= visited

@@ -1,0 +1,1 @@
+"""The ports, implemented: one module or package per outside system."""

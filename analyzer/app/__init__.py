@@ -1,0 +1,1 @@
+"""The daemon: everything that joins the pure core to the ports."""

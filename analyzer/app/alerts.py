@@ -1,0 +1,65 @@
+"""Notices become alerts for people and Events in the cluster."""
+
+import hashlib
+from typing import Any
+
+from analyzer.core.rollout import Notice, Urgency
+from analyzer.ports import CANARY_POLICY, EVENT, Alert, Object, Severity
+
+_SEVERITY = {Urgency.INFO: Severity.INFO, Urgency.NOTICE: Severity.NOTICE, Urgency.PAGE: Severity.PAGE}
+_NOTE_LIMIT = 1000  # the API server refuses longer notes
+
+
+def alert_of(
+    notice: Notice, *, namespace: str, name: str, receivers: tuple[str, ...], details: dict[str, Any]
+) -> Alert | None:
+    """Return the alert that tells people of `notice`; None where the event log is enough."""
+    severity = _SEVERITY.get(notice.urgency)
+    if severity is None:
+        return None
+    return Alert(
+        dedup_key=f"serin/{namespace}/{name}/{notice.rollout}",
+        reason=notice.reason,
+        severity=severity,
+        resolved=notice.resolved,
+        title=f"{namespace}/{name}: {notice.what}",
+        what=notice.what,
+        evidence=notice.evidence,
+        done=notice.done,
+        to_do=notice.to_do,
+        policy=f"{namespace}/{name}",
+        receivers=receivers,
+        at_s=notice.at_s,
+        details=details,
+    )
+
+
+def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Object:
+    """Return the `events.k8s.io/v1` Event of a notice.
+
+    Its name is a hash of what it says, so that a replica that writes it again after a crash only finds it there.
+    """
+    metadata = policy["metadata"]
+    identity = f"{metadata.get('uid')}/{notice.rollout}/{notice.reason}/{notice.at_s}/{notice.resolved}"
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {
+            "name": f"{metadata['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "eventTime": at.replace("Z", ".000000Z"),
+        "reportingController": "serin.dev/serin",
+        "reportingInstance": instance,
+        "action": notice.reason,
+        "reason": notice.reason,
+        "regarding": {
+            "apiVersion": CANARY_POLICY.api_version,
+            "kind": CANARY_POLICY.kind,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata.get("uid"),
+        },
+        "type": "Warning" if notice.urgency in {Urgency.PAGE, Urgency.NOTICE} else "Normal",
+        "note": " ".join(part for part in (notice.what, notice.evidence, notice.done) if part)[:_NOTE_LIMIT],
+    }

@@ -1,0 +1,205 @@
+"""What the cluster looked like a moment ago, without asking it: list, then watch, then list again.
+
+Watches fail in quiet ways (half-open connections, streams that close at once, a resourceVersion that is gone), so a
+watch only shortens the wait: silence is checked with a list, and any trouble ends with a list. A list is the truth.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from analyzer.app.mirror import Mirror
+from analyzer.errors import (
+    ConflictError,
+    InvariantViolation,
+    SerinError,
+    TerminalError,
+    TransientError,
+    WatchExpired,
+)
+from analyzer.ports import Clock, Cluster, Kind, Object, Ref
+
+_log = structlog.get_logger(__name__)
+
+_BACKOFF_MIN_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 10.0
+_STEADY_S: Final = 5.0  # a stream that lived so long was a good one
+
+
+@dataclass(slots=True)
+class _Feed:
+    """How one kind's list and watch are doing; times are on the monotonic clock [s]."""
+
+    mirror: Mirror
+    relist: bool = True
+    listed_s: float = float("-inf")
+    heard_s: float = float("-inf")
+    lost: bool = False
+    failures: int = 0
+    retry_after_s: float = 0.0
+
+
+class ClusterCache:
+    """All objects of some kinds, read from memory.
+
+    Parameters
+    ----------
+    cluster, clock
+        Where the objects come from, and the time.
+    kinds, namespace
+        What is followed; None is all namespaces.
+    resync_s
+        However lively the watch, everything is listed again after this [s].
+    idle_s
+        However good the connection looks, silence is checked with a list after this [s]. It bounds `stale_s` while all
+        is well, and what a half-open connection costs.
+    call_timeout_s
+        For a list [s].
+    on_change
+        Called with every object that is new, changed or gone (then `get` gives None, and the object is the last one
+        known). Not after `put`: the caller knows. What it raises ends `run`.
+    rng
+        Spreads the retries of many daemons.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        kinds: Iterable[Kind],
+        *,
+        clock: Clock,
+        namespace: str | None = None,
+        resync_s: float = 300.0,
+        idle_s: float = 20.0,
+        call_timeout_s: float = 10.0,
+        on_change: Callable[[Kind, Object], None] = lambda _kind, _obj: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.synced = asyncio.Event()
+        """Set when every kind was listed once."""
+        self._cluster = cluster
+        self._clock = clock
+        self._namespace = namespace
+        self._resync_s = resync_s
+        self._idle_s = idle_s
+        self._call_timeout_s = call_timeout_s
+        self._on_change = on_change
+        self._rng = rng or random.Random()  # noqa: S311  spreads retries, keeps no secret
+        self._feeds = {kind: _Feed(Mirror(kind)) for kind in kinds}
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, ref: Ref) -> Object | None:
+        """Look one object up. It is the cache's own: read it, never change it (a copy at each read would cost more)."""
+        return self._feed(ref.kind).mirror.get(ref.namespace, ref.name)
+
+    def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        """All objects of a kind, ordered by namespace and name; the cache's own, as those of `get`."""
+        return self._feed(kind).mirror.objects(namespace)
+
+    def put(self, obj: Object) -> bool:
+        """Take the server's answer to our own call in at once; False if the cache is further already.
+
+        `obj` belongs to the cache from then on.
+        """
+        return self._feed_of(obj).mirror.put(obj)
+
+    def stale_s(self, kind: Kind | None = None) -> float:
+        """Seconds since the server was last heard about a kind (None: the worst of all); infinite before the first."""
+        feeds = self._feeds.values() if kind is None else [self._feed(kind)]
+        return max((self._clock.monotonic_s() - feed.heard_s for feed in feeds), default=0.0)
+
+    def _feed(self, kind: Kind) -> _Feed:
+        if kind not in self._feeds:
+            raise InvariantViolation(f"the cache does not follow {kind.plural}.{kind.group}")
+        return self._feeds[kind]
+
+    def _feed_of(self, obj: Object) -> _Feed:
+        for kind, feed in self._feeds.items():
+            if (kind.api_version, kind.kind) == (obj["apiVersion"], obj["kind"]):
+                return feed
+        raise InvariantViolation(f"the cache does not follow {obj['apiVersion']} {obj['kind']}")
+
+    # --- following ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow all kinds until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for feed in self._feeds.values():
+                group.create_task(self._follow(feed), name=f"follow {feed.mirror.kind.plural}")
+
+    async def _follow(self, feed: _Feed) -> None:
+        while True:
+            steady = await self._round(feed)
+            feed.failures = 0 if steady else feed.failures + 1
+            await asyncio.sleep(self._pause_s(feed))
+
+    def _pause_s(self, feed: _Feed) -> float:
+        """Wait a little even after a good stream: a server that closes at once must not be hammered."""
+        backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0 ** min(feed.failures, 30))
+        return max(backoff_s * self._rng.uniform(0.5, 1.0), feed.retry_after_s)
+
+    async def _round(self, feed: _Feed) -> bool:
+        """List if need be, then watch as long as that goes; True if the watch was a good one."""
+        opened_s = float("inf")
+        feed.retry_after_s = 0.0
+        try:
+            if feed.relist:
+                await self._list(feed)
+            opened_s = self._clock.monotonic_s()
+            await self._watch(feed)
+        except WatchExpired:
+            feed.relist = True
+        except (TransientError, ConflictError, TerminalError, TimeoutError) as error:
+            self._lose(feed, error)
+        return self._clock.monotonic_s() - opened_s >= _STEADY_S
+
+    async def _list(self, feed: _Feed) -> None:
+        async with asyncio.timeout(self._call_timeout_s):
+            listing = await self._cluster.list(feed.mirror.kind, namespace=self._namespace)
+        changed = feed.mirror.replace(listing)
+        feed.relist = False
+        feed.listed_s = self._clock.monotonic_s()
+        self._hear(feed)
+        if all(other.mirror.position is not None for other in self._feeds.values()):
+            self.synced.set()
+        for obj in changed:
+            self._on_change(feed.mirror.kind, obj)
+
+    async def _watch(self, feed: _Feed) -> None:
+        """Follow one stream to its end, or until it is time to list."""
+        kind, position = feed.mirror.kind, feed.mirror.position
+        assert position is not None, "a watch begins where a list ended"
+        stream = self._cluster.watch(kind, namespace=self._namespace, resource_version=position)
+        try:
+            while (left_s := feed.listed_s + self._resync_s - self._clock.monotonic_s()) > 0.0:
+                async with asyncio.timeout(min(self._idle_s, left_s)):
+                    change = await anext(stream, None)
+                if change is None:
+                    return
+                if feed.mirror.absorb(change):
+                    self._on_change(kind, change.object)
+            feed.relist = True
+        except TimeoutError:
+            feed.relist = True  # silence, or a dead connection: the list will tell
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    def _hear(self, feed: _Feed) -> None:
+        now_s = self._clock.monotonic_s()
+        if feed.lost:
+            _log.info("cluster_regained", kind=feed.mirror.kind.kind, silent_s=round(now_s - feed.heard_s, 3))
+        feed.lost, feed.heard_s = False, now_s
+
+    def _lose(self, feed: _Feed, error: SerinError | TimeoutError) -> None:
+        feed.relist = True
+        feed.retry_after_s = (error.retry_after_s or 0.0) if isinstance(error, TransientError) else 0.0
+        if not feed.lost:
+            reason = error.reason if isinstance(error, SerinError) else "Timeout"
+            _log.warning("cluster_lost", kind=feed.mirror.kind.kind, reason=reason, error=str(error))
+        feed.lost = True

@@ -1,0 +1,174 @@
+"""The daemon: one event loop, one task per policy, one batch of telemetry for all."""
+
+import asyncio
+
+import structlog
+
+from analyzer.app.cache import ClusterCache
+from analyzer.app.judging import Judging
+from analyzer.app.reconcile import Reconciler
+from analyzer.app.runner import Runner
+from analyzer.app.writer import Services
+from analyzer.core.rollout import RolloutState
+from analyzer.ports import (
+    CANARY_POLICY,
+    DEPLOYMENT,
+    DESTINATION_RULE,
+    POD,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Kind,
+    Object,
+    Ref,
+)
+
+log = structlog.get_logger("serin")
+
+WATCHED = (CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD)
+"""What decisions depend on. Pods wake nobody: what matters of them is in their Deployment's status."""
+
+_FOR_SOME = frozenset({VIRTUAL_SERVICE, DEPLOYMENT})
+_FOR_ALL = frozenset({DESTINATION_RULE, SERVICE})
+
+DRAIN_S = 5.0
+"""Time for alerts to go out after SIGTERM. Those that do not are in `.status` and are sent by the next leader."""
+
+
+class Changes:
+    """What the cache reports, kept until somebody asks."""
+
+    def __init__(self) -> None:
+        self._refs: set[Ref] = set()
+        self._there = asyncio.Event()
+
+    def note(self, kind: Kind, obj: Object) -> None:
+        """Take a change from the cache."""
+        metadata = obj["metadata"]
+        if kind != POD:
+            self._refs.add(Ref(kind, metadata.get("namespace", ""), metadata["name"]))
+            self._there.set()
+
+    def wake(self) -> None:
+        """Let `take` return."""
+        self._there.set()
+
+    async def take(self) -> set[Ref]:
+        """Wait for changes, and return all there are."""
+        await self._there.wait()
+        self._there.clear()
+        refs, self._refs = self._refs, set()
+        return refs
+
+
+class Daemon:
+    """Runs all policies of a cluster.
+
+    Parameters
+    ----------
+    services
+        What turns work with; their view of the cluster is `cache`.
+    cache
+        The cluster as it is known; it reports to `changes`.
+    judging
+        Answers the orders of all policies together.
+    changes
+        What happened in the cluster and was not yet looked at.
+    """
+
+    def __init__(self, services: Services, *, cache: ClusterCache, judging: Judging, changes: Changes) -> None:
+        self.cache = cache
+        self._services = services
+        self._judging = judging
+        self._changes = changes
+        self._runners: dict[Ref, Runner] = {}
+        self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
+        self._stopping = False
+
+    def state_of(self, ref: Ref) -> RolloutState | None:
+        """Return what is remembered of a policy; None where it is not run."""
+        runner = self._runners.get(ref)
+        return runner.state if runner else None
+
+    def stop(self) -> None:
+        """Finish: turns under way end, evidence is kept, then `run` returns."""
+        self._stopping = True
+        self._changes.wake()
+
+    async def run(self) -> None:
+        """Run until `stop`, or until something fails that no policy's task may swallow."""
+        async with asyncio.TaskGroup() as background:
+            tasks = [
+                background.create_task(self.cache.run(), name="cache"),
+                background.create_task(self._judging.run(), name="judging"),
+                background.create_task(self._services.outbox.run(), name="outbox"),
+            ]
+            try:
+                async with asyncio.TaskGroup() as policies:
+                    await self._supervise(policies)
+                await self._services.outbox.drain(DRAIN_S)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _supervise(self, policies: asyncio.TaskGroup) -> None:
+        """Start and end the tasks of policies as these come and go, and wake those that a change concerns."""
+        await self._until_synced()
+        self._reconsider(policies, {Ref(CANARY_POLICY, *_name(obj)) for obj in self.cache.list(CANARY_POLICY)})
+        log.info("serin runs", policies=len(self._runners), dry_run=self._services.dry_run)
+        while not self._stopping:
+            refs = await self._changes.take()
+            self._reconsider(policies, {ref for ref in refs if ref.kind == CANARY_POLICY})
+            for runner in self._concerned(refs):
+                runner.wake()
+        log.info("serin stops", policies=len(self._runners))
+        for runner in (*self._runners.values(), *self._leaving):
+            runner.stop()
+
+    async def _until_synced(self) -> None:
+        """Wait for the first complete view of the cluster; a stop must not have to wait for it."""
+        while not self._stopping and not self.cache.synced.is_set():
+            try:
+                async with asyncio.timeout(0.5):
+                    await self.cache.synced.wait()
+            except TimeoutError:
+                continue
+
+    def _reconsider(self, policies: asyncio.TaskGroup, refs: set[Ref]) -> None:
+        for ref in refs:
+            runner = self._runners.get(ref)
+            if self.cache.get(ref) is None:
+                if runner is not None:
+                    runner.delete()
+                    self._leaving.append(self._runners.pop(ref))
+                continue
+            if runner is None:
+                self._runners[ref] = runner = Runner(
+                    Reconciler(self._services, ref),
+                    judging=self._judging,
+                    metrics=self._services.metrics,
+                    clock=self._services.clock,
+                )
+                policies.create_task(runner.run(), name=f"policy {ref.namespace}/{ref.name}")
+            runner.wake()
+        if refs:
+            self._wake_rivals(refs)
+
+    def _wake_rivals(self, refs: set[Ref]) -> None:
+        """Wake the others of a namespace in which a policy went: it may have freed their VirtualService."""
+        namespaces = {ref.namespace for ref in refs if self.cache.get(ref) is None}
+        for ref, runner in self._runners.items():
+            if ref.namespace in namespaces:
+                runner.wake()
+
+    def _concerned(self, refs: set[Ref]) -> list[Runner]:
+        some = {ref for ref in refs if ref.kind in _FOR_SOME}
+        namespaces = {ref.namespace for ref in refs if ref.kind in _FOR_ALL}
+        return [
+            runner
+            for policy, runner in self._runners.items()
+            if policy.namespace in namespaces or any(runner.concerns(ref) for ref in some)
+        ]
+
+
+def _name(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]

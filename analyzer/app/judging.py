@@ -1,0 +1,201 @@
+"""Telemetry and judgement for all rollouts at once.
+
+Policies have a task each; the telemetry store must not have a query each. So their orders are collected and answered together,
+once per period: one read, one pass of the ledger, one call of the judge, however many rollouts are in flight.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from analyzer.app.ledger import Anomaly, Demand, Statement, build_intervals, window_for
+from analyzer.app.metrics import Metrics
+from analyzer.core.judge import judge
+from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
+from analyzer.core.rollout import TelemetryHealth
+from analyzer.errors import MetricsUnavailable
+from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOrder:
+    """What one policy wants judged.
+
+    Attributes
+    ----------
+    key
+        `namespace/name` of the policy; a new order replaces the waiting one.
+    rollout
+        Names the rollout: an answer to an order of another one is of no use.
+    demand
+        Which counters, since when.
+    state, settings, step
+        For the judge.
+    mixed_until_s
+        Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
+    """
+
+    key: str
+    rollout: str
+    demand: Demand
+    state: JudgeState
+    settings: JudgeSettings
+    step: Step
+    mixed_until_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAnswer:
+    """What came of an order. `assessment` is None where there was no telemetry to judge."""
+
+    order: JudgeOrder
+    health: TelemetryHealth
+    assessment: Assessment | None = None
+    new_intervals: int = 0
+    judged_until_s: float | None = None
+    interval_s: float | None = None
+    anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
+
+    @property
+    def question(self) -> tuple[str, str] | None:
+        """Name the rollout and the step that this answers; None where it answers nothing."""
+        return (self.order.rollout, self.order.step.key) if self.assessment is not None else None
+
+
+Deliver = Callable[[JudgeAnswer], None]
+
+
+class Judging:
+    """Collects orders and answers them together.
+
+    Parameters
+    ----------
+    telemetry, clock, metrics
+        Ports and our own metrics.
+    period_s
+        Time between two answers [s].
+    call_timeout_s
+        What one read of telemetry may take [s].
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, clock: Clock, metrics: Metrics, *, period_s: float, call_timeout_s: float
+    ) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+        self._metrics = metrics
+        self._period_s = period_s
+        self._call_timeout_s = call_timeout_s
+        self._orders: dict[str, tuple[JudgeOrder, Deliver]] = {}
+        self._ordered = asyncio.Event()
+
+    def submit(self, order: JudgeOrder, deliver: Deliver) -> None:
+        """Have `order` answered at the next occasion; `deliver` is called from the loop and must not wait."""
+        self._orders[order.key] = (order, deliver)
+        self._ordered.set()
+
+    def withdraw(self, key: str) -> None:
+        """Forget a waiting order."""
+        self._orders.pop(key, None)
+
+    async def run(self) -> None:
+        """Answer orders until cancelled. With nothing in flight, nothing is read."""
+        due_s = self._clock.monotonic_s()
+        while True:
+            await self._ordered.wait()
+            await asyncio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+            due_s = self._clock.monotonic_s() + self._period_s
+            self._ordered.clear()
+            waiting, self._orders = self._orders, {}
+            answers = await self.answer([order for order, _ in waiting.values()])
+            for (_, deliver), answer in zip(waiting.values(), answers, strict=True):
+                deliver(answer)
+
+    async def answer(self, orders: Sequence[JudgeOrder]) -> list[JudgeAnswer]:
+        """Read, count and judge; one answer per order, in their order. Unreadable telemetry is an answer too."""
+        if not orders:
+            return []
+        try:
+            window = await self._fetch([order.demand for order in orders])
+        except (MetricsUnavailable, TimeoutError) as error:
+            reason = error.reason if isinstance(error, MetricsUnavailable) else MetricsUnavailable.reason
+            message = str(error) or f"Telemetry did not answer within {self._call_timeout_s:g} s."
+            self._metrics.count_telemetry_failure(reason)
+            health = TelemetryHealth(fresh=False, reason=reason, message=message)
+            return [JudgeAnswer(order, health) for order in orders]
+        return self._judge(orders, window)
+
+    async def _fetch(self, demands: Sequence[Demand]) -> TelemetryWindow:
+        async with asyncio.timeout(self._call_timeout_s):
+            now_s = await self._telemetry.now_s()
+            workloads = frozenset(source.workload for demand in demands for source in (demand.stable, demand.canary))
+            query = TelemetryQuery(workloads=workloads, end_s=now_s, window_s=window_for(demands, now_s))
+            return await self._telemetry.fetch(query)
+
+    def _judge(self, orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
+        # A rollout without a checkpoint begins now: earlier counts may be an older revision's, under the same labels.
+        orders = [
+            order
+            if order.demand.since_s is not None
+            else replace(order, demand=replace(order.demand, since_s=window.query.end_s))
+            for order in orders
+        ]
+        try:
+            return _judge_together(orders, window)
+        except Exception:
+            # A bug that one rollout's data brings to light must not reach the others.
+            log.exception("judging together failed; judging one by one", rollouts=len(orders))
+            self._metrics.count_turn_failure("JudgeFailed")
+            return [_judge_alone(order, window) for order in orders]
+
+
+def _judge_alone(order: JudgeOrder, window: TelemetryWindow) -> JudgeAnswer:
+    try:
+        return _judge_together([order], window)[0]
+    except Exception as error:
+        log.exception("judging failed", policy=order.key)
+        message = f"Judging failed on this telemetry ({type(error).__name__}: {error}); this is a bug of Serin."
+        return JudgeAnswer(order, TelemetryHealth(fresh=False, reason="JudgeFailed", message=message))
+
+
+def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
+    results = build_intervals(window, [order.demand for order in orders])
+    assessments = judge(
+        [
+            JudgeRequest(
+                state=order.state,
+                settings=order.settings,
+                step=order.step,
+                intervals=tuple(_without_mixed_weight(order, interval) for interval in result.intervals),
+            )
+            for order, result in zip(orders, results, strict=True)
+        ]
+    )
+    return [
+        _answer(order, result, assessment, now_s=window.query.end_s)
+        for order, result, assessment in zip(orders, results, assessments, strict=True)
+    ]
+
+
+def _without_mixed_weight(order: JudgeOrder, interval: Interval) -> Interval:
+    began_s = interval.end_s - interval.seconds
+    if order.mixed_until_s is None or began_s >= order.mixed_until_s:
+        return interval
+    return replace(interval, weight=0.0)
+
+
+def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:
+    health = result.health
+    return JudgeAnswer(
+        order=order,
+        health=TelemetryHealth(fresh=health.fresh, reason=health.reason, message=health.message, now_s=now_s),
+        assessment=assessment,
+        new_intervals=len(result.intervals),
+        judged_until_s=result.until_s,
+        interval_s=result.interval_s,
+        anomalies=result.anomalies,
+    )

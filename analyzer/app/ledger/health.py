@@ -1,0 +1,75 @@
+"""Whether the telemetry of a rollout can be relied on, in words."""
+
+from typing import Final
+
+from analyzer.app.ledger.types import EXPECTED_INTERVALS, MAX_WINDOW_S, Demand, Health
+
+STALE_S: Final = 10.0
+"""Beyond so many seconds and `EXPECTED_INTERVALS`, samples are old."""
+
+
+def assess_health(
+    demand: Demand,
+    *,
+    newest_s: float | None,
+    end_s: float,
+    interval_s: float | None,
+    known: bool,
+    labelled: bool,
+    jumped: bool,
+) -> Health:
+    """Judge the telemetry of one demand.
+
+    `known`: a series of either version is there, on whatever route. `labelled`: one of them names its route.
+    """
+    if known and demand.route is not None and not labelled:
+        return Health(fresh=False, reason="RouteLabelMissing", message=_route_missing(demand), newest_s=newest_s)
+    if newest_s is None:
+        return Health(fresh=False, reason="NoSeries", message=_no_series(demand), newest_s=None)
+    if interval_s is None:
+        message = f"{demand.key}: there is one scrape so far; two are needed to tell the scrape interval"
+        return Health(fresh=False, reason="TooFewScrapes", message=message, newest_s=newest_s)
+    age_s = end_s - newest_s
+    if age_s > EXPECTED_INTERVALS * interval_s + STALE_S:
+        return Health(fresh=False, reason="Stale", message=_stale(demand, age_s, interval_s), newest_s=newest_s)
+    if jumped:
+        return Health(fresh=True, reason="WindowExceeded", message=_exceeded(demand), newest_s=newest_s)
+    return Health(fresh=True, reason="", message="", newest_s=newest_s)
+
+
+def _versions(demand: Demand) -> str:
+    stable, canary = demand.stable.workload, demand.canary.workload
+    return f"{stable.namespace}/{stable.name} and {canary.namespace}/{canary.name}"
+
+
+def _no_series(demand: Demand) -> str:
+    route = f" on the route {demand.route}" if demand.route is not None else ""
+    return (
+        f"{demand.key}: no proxy has reported a request to {_versions(demand)}{route}. Check that requests arrive,"
+        " that callers (or the ingress gateway) have Istio's proxy, that Prometheus scrapes it (port 15020 or 15090,"
+        " `up`), and that istio_requests_total keeps its labels reporter, destination_workload and"
+        " destination_workload_namespace"
+    )
+
+
+def _stale(demand: Demand, age_s: float, interval_s: float) -> str:
+    return (
+        f"{demand.key}: the newest sample of {_versions(demand)} is {age_s:.0f} s old, with a scrape interval of"
+        f" {interval_s:g} s. Check Prometheus' targets for the proxies that call them"
+    )
+
+
+def _route_missing(demand: Demand) -> str:
+    return (
+        f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on the route"
+        f" {demand.route} cannot be told from all the others, and comparing the versions would compare different users."
+        " Apply the Telemetry resource with tagOverrides route_name: xds.route_name (see deploy/telemetry), or judge all"
+        " routes together"
+    )
+
+
+def _exceeded(demand: Demand) -> str:
+    return (
+        f"{demand.key}: the last judged interval ended before what is read back (at most {MAX_WINDOW_S:.0f} s);"
+        " the time between is not judged"
+    )

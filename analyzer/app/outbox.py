@@ -1,0 +1,188 @@
+"""The outbox: takes alerts at once, tells each receiver once, and lets no receiver delay another or the rollout.
+
+It lives in memory. The list that survives a restart is in `.status`; the loop offers it again on every turn and drops
+what `is_settled`. An alert can therefore be sent twice after a crash, never not at all; receivers fold it by its id.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from analyzer.app.folding import Folding, Parcel, remember
+from analyzer.app.lane import Delivery, Lane, OutboxSettings
+from analyzer.app.metrics import Metrics
+from analyzer.ports import Alert, AlertSink, Clock, Severity
+
+__all__ = ["Delivery", "Outbox", "OutboxSettings"]
+
+_log = structlog.get_logger("serin.outbox")
+
+
+class Outbox:
+    """Delivers alerts to named receivers.
+
+    Parameters
+    ----------
+    sinks
+        The receivers that the operator configured, by name.
+    default
+        Names of those that get an alert which names none, or one that is not configured, or that nobody else took.
+    rng
+        Spreads the retries.
+    sleep
+        `asyncio.sleep`, or a test's own.
+
+    Raises
+    ------
+    ValueError
+        `default` is empty or names a receiver that is not configured: some alert would go nowhere.
+    """
+
+    def __init__(
+        self,
+        sinks: Mapping[str, AlertSink],
+        *,
+        default: Sequence[str],
+        clock: Clock,
+        metrics: Metrics,
+        rng: random.Random,
+        settings: OutboxSettings | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if not default or any(name not in sinks for name in default):
+            raise ValueError(
+                f"default receivers are {', '.join(default) or 'none'}: name at least one, and only configured ones "
+                f"({', '.join(sinks) or 'there are none'})"
+            )
+        self._settings = settings or OutboxSettings()
+        self._default = tuple(default)
+        self._clock = clock
+        self._metrics = metrics
+        self._lanes = {
+            name: Lane(name, sink, settings=self._settings, clock=clock, rng=rng, sleep=sleep, done=self._on_attempt)
+            for name, sink in sinks.items()
+        }
+        self._folding = Folding(self._settings.fold_window_s)
+        self._parcels: dict[Parcel, None] = {}  # a set that keeps its order
+        self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._stop = asyncio.Event()
+        for name in sinks:
+            metrics.declare_receiver(name, [result.value for result in Delivery])
+
+    @property
+    def pending(self) -> int:
+        """How many alerts are not settled."""
+        return len(self._parcels)
+
+    def is_settled(self, alert: Alert) -> bool:
+        """Whether nothing more will be done for this alert: each receiver took it, refused it, or was given up on.
+
+        False for an alert that was never offered to this process.
+        """
+        return self._folding.is_settled(alert)
+
+    def offer(self, alert: Alert) -> bool:
+        """Take an alert for delivery, or fold it into one that says the same; never blocks.
+
+        Offer alerts of one dedup key in the order in which they happened. False means that the outbox is full: keep the
+        alert and offer it again later.
+        """
+        if self._folding.fold(alert, now_s=self._clock.monotonic_s()):
+            return True
+        # Half of the room is for pages: a flood of notices must not keep a page out.
+        room = self._settings.capacity if alert.severity is Severity.PAGE else self._settings.capacity // 2
+        if len(self._parcels) >= room:
+            _log.error("outbox is full, alert not taken", policy=alert.policy, reason=alert.reason, title=alert.title)
+            return False
+        parcel = Parcel(alert, offered_at_s=self._clock.monotonic_s(), outstanding=set())
+        self._folding.begin(parcel)
+        self._parcels[parcel] = None
+        self._empty.clear()
+        self._metrics.set_outbox_pending(self.pending)
+        self._dispatch(parcel, self._receivers(alert))
+        return True
+
+    def _dispatch(self, parcel: Parcel, receivers: Iterable[str]) -> None:
+        for name in receivers:
+            parcel.outstanding.add(name)
+            self._lanes[name].put(parcel)
+
+    def _receivers(self, alert: Alert) -> list[str]:
+        known = [name for name in alert.receivers if name in self._lanes]
+        unknown = [name for name in alert.receivers if name not in self._lanes]
+        for name in unknown:
+            if (alert.policy, name) not in self._warned:
+                remember(self._warned, (alert.policy, name), None)
+                _log.warning(
+                    "policy names a receiver that is not configured; its alerts go to the default receivers",
+                    policy=alert.policy,
+                    receiver=name,
+                    configured=list(self._lanes),
+                    default=list(self._default),
+                )
+        fallback = self._default if unknown or not known else ()
+        return list(dict.fromkeys((*known, *fallback)))
+
+    async def run(self) -> None:
+        """Deliver until cancelled, or until `drain` has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            lanes = [tasks.create_task(lane.run(), name=f"alerts to {name}") for name, lane in self._lanes.items()]
+            await self._stop.wait()
+            for lane in lanes:
+                lane.cancel()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Before the process ends: try everything once more, wait for it, and end `run`.
+
+        Returns
+        -------
+        int
+            Alerts that are still not settled. Each is logged; the next process finds it in `.status`.
+        """
+        for lane in self._lanes.values():
+            lane.hurry()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            for parcel in self._parcels:
+                _log.warning(
+                    "alert not delivered before the end",
+                    policy=parcel.alert.policy,
+                    reason=parcel.alert.reason,
+                    title=parcel.alert.title,
+                    receivers=sorted(parcel.outstanding),
+                )
+        finally:
+            self._stop.set()
+        return self.pending
+
+    def _on_attempt(self, parcel: Parcel, receiver: str, result: Delivery) -> None:
+        self._metrics.count_alert(receiver, result.value)
+        if result is Delivery.RETRIED:
+            return
+        parcel.outstanding.discard(receiver)
+        parcel.ended.add(receiver)
+        parcel.taken |= result is Delivery.DELIVERED
+        if parcel.outstanding:
+            return
+        fallback = [name for name in self._default if name not in parcel.ended]
+        if parcel.taken or not fallback:
+            self._settle(parcel)
+            return
+        _log.error(
+            "nobody took the alert; it goes to the default receivers", title=parcel.alert.title, default=fallback
+        )
+        self._dispatch(parcel, fallback)
+
+    def _settle(self, parcel: Parcel) -> None:
+        del self._parcels[parcel]
+        self._folding.end(parcel, now_s=self._clock.monotonic_s())
+        self._metrics.set_outbox_pending(self.pending)
+        if not self._parcels:
+            self._empty.set()

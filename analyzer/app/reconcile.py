@@ -1,0 +1,357 @@
+"""One turn of one policy: observe, settle, decide, record, act, confirm, report.
+
+A turn starts from what is there, not from what the last one believed. Killed at any `await`, the next turn (of this process or
+another) converges: the weight change is in `.status` before it is made, and it is read back after.
+"""
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from analyzer.app.judging import JudgeAnswer, JudgeOrder
+from analyzer.app.orders import order_of, question_of
+from analyzer.app.patch import kubectl_command, weight_patch
+from analyzer.app.plan import rollout_plan
+from analyzer.app.report import Reporter
+from analyzer.app.status import read_status, stamp_notices
+from analyzer.app.target import ObservedTarget, observe_target, shares
+from analyzer.app.writer import Services, Writer
+from analyzer.core.rollout import (
+    IN_FLIGHT,
+    Phase,
+    Problem,
+    RolloutPlan,
+    RolloutState,
+    Snapshot,
+    Weights,
+    decide,
+    settle,
+    write_failed,
+)
+from analyzer.core.rollout.transitions import abort, break_off
+from analyzer.errors import ConflictError, PolicyError, SerinError, TerminalError, TransientError
+from analyzer.policy.model import CanaryPolicy, OnDelete
+from analyzer.policy.parse import parse_policy
+from analyzer.policy.routes import resolve_routes
+from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, Ref
+
+log = structlog.get_logger("serin.turn")
+
+_MAX_BACKOFF_S = 30.0
+_UNDELIVERED_S = 5.0
+_MATERIAL = (
+    "phase", "reason", "weights", "intent", "hold", "verdict", "judged", "told", "stable_revision", "canary_revision",
+)  # fmt: skip
+"""A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """What to do until the next turn.
+
+    Attributes
+    ----------
+    before, after
+        The state at both ends of the turn.
+    order
+        What to have judged; None where nothing is.
+    wait_s
+        Turn again after this time at the latest [s].
+    interest
+        Objects whose changes matter; None: any in the namespace, for the target is not made out.
+    """
+
+    before: RolloutState
+    after: RolloutState
+    order: JudgeOrder | None
+    wait_s: float
+    interest: frozenset[Ref] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A policy that works, with all that it points to."""
+
+    policy: CanaryPolicy
+    plan: RolloutPlan
+    target: ObservedTarget
+
+    @property
+    def virtual_service(self) -> Ref:
+        """Name the object whose weights move."""
+        return Ref(VIRTUAL_SERVICE, self.policy.metadata.namespace, self.policy.spec.target.virtual_service)
+
+
+class Reconciler:
+    """Turns one policy. Its memory is a cache: a `.status` that it did not write replaces it."""
+
+    def __init__(self, services: Services, ref: Ref) -> None:
+        self.ref = ref
+        self._services = services
+        self._writer = Writer(services, ref)
+        self._reporter = Reporter(
+            services.cluster, services.outbox, call_timeout_s=services.call_timeout_s, instance=services.instance
+        )
+        self._state = RolloutState()  # now
+        self._recorded: RolloutState | None = None  # as in `.status`
+        self._turn = -1
+        self._turned_at_s: float | None = None
+        self._recorded_at_s = 0.0
+        self._failures = 0
+        self._last_policy: Object | None = None
+
+    async def turn(self, answer: JudgeAnswer | None = None) -> TurnResult:
+        """Make one turn.
+
+        Raises
+        ------
+        StatusUnreadable
+            `.status` is not ours; nothing was touched.
+        SerinError
+            A call failed; another turn finds out what that meant.
+        """
+        obj = self._services.cache.get(self.ref)
+        before = self._state
+        if obj is None:
+            return TurnResult(before, before, None, self._services.idle_s)
+        self._last_policy = obj
+        state = before = self._remembered(obj)
+        elapsed_s = self._elapsed()
+        observed = self._observe(obj)
+        if isinstance(observed, Problem):
+            state = break_off(state, observed)
+            await self._finish(obj, state, receivers=())
+            return TurnResult(before, self._state, None, self._wait_s())
+        live = observed.target.view.shares.get(state.canary)
+        if live is not None:
+            state = settle(state, live, now_s=_telemetry_now(answer))
+        state, snapshot = _snapshot(observed, state, answer, elapsed_s)
+        state = decide(observed.plan, state, snapshot)
+        if state.intent is not None:
+            obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
+        else:
+            self._failures = 0
+        await self._finish(obj, state, receivers=observed.policy.spec.alerts)
+        order = order_of(observed.policy, observed.plan, self._state, observed.target)
+        return TurnResult(before, self._state, order, self._wait_s(), interest=observed.target.interest)
+
+    async def checkpoint(self) -> None:
+        """Write what only this process remembers, if it is the newest."""
+        obj = self._services.cache.get(self.ref)
+        if obj is None or self._recorded is None or self._state == self._recorded:
+            return
+        if (obj.get("status") or {}).get("turn", 0) == self._turn:
+            await self._record(obj, self._state)
+
+    @property
+    def state(self) -> RolloutState:
+        """What is remembered now."""
+        return self._state
+
+    # --- observe ---
+
+    def _remembered(self, obj: Object) -> RolloutState:
+        status = obj.get("status") or {}
+        if status.get("turn", 0) != self._turn:
+            self._state, self._turn = read_status(status)
+            self._recorded = self._state if self._turn else None
+        return self._state
+
+    def _observe(self, obj: Object) -> Observed | Problem:
+        try:
+            policy = parse_policy(obj)
+        except PolicyError as error:
+            return Problem(error.reason, str(error))
+        taken = self._taken(policy)
+        if taken is not None:
+            return taken
+        target = observe_target(self._services.cache, policy)
+        if isinstance(target, Problem):
+            return target
+        plan = rollout_plan(policy)
+        return Observed(policy, replace(plan, observe_only=plan.observe_only or self._services.dry_run), target)
+
+    def _taken(self, policy: CanaryPolicy) -> Problem | None:
+        """Two policies on one VirtualService would fight: the older one has it."""
+        target = policy.spec.target.virtual_service
+        rivals = [
+            other
+            for other in self._services.cache.list(CANARY_POLICY, self.ref.namespace)
+            if ((other.get("spec") or {}).get("target") or {}).get("virtualService") == target
+        ]
+        first = min((_age(rival) for rival in rivals), default=("", self.ref.name))[1]
+        if first == self.ref.name:
+            return None
+        return Problem(
+            "TargetTaken",
+            f"VirtualService {target} already has a policy, {first}, which is older: "
+            "delete one of the two, or join their stages in one policy.",
+        )
+
+    def _elapsed(self) -> float:
+        now_s = self._services.clock.monotonic_s()
+        elapsed_s = 0.0 if self._turned_at_s is None else now_s - self._turned_at_s
+        self._turned_at_s = now_s
+        return elapsed_s
+
+    # --- record, act, confirm ---
+
+    async def _move(
+        self, obj: Object, observed: Observed, state: RolloutState, *, now_s: float | None
+    ) -> tuple[Object, RolloutState]:
+        """Record the intent, write the weights, read them back."""
+        assert state.intent is not None
+        operations = weight_patch(
+            observed.target.virtual_service,
+            observed.target.stages,
+            stable=state.stable,
+            canary=state.canary,
+            wanted=state.intent.after,
+        )
+        try:
+            obj, state = await self._record_intent(obj, state)
+            await self._writer.weights(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary)
+        except (TransientError, TerminalError) as error:
+            self._failures += 1
+            self._services.metrics.count_write("failed")
+            command = kubectl_command(self.ref.namespace, observed.virtual_service.name, operations)
+            log.warning("weights not written", policy=self.key, error=str(error), tries=self._failures)
+            failed = write_failed(
+                state,
+                message=str(error),
+                command=command,
+                tries=self._failures,
+                final=isinstance(error, TerminalError),
+            )
+            return obj, failed
+        self._failures = 0
+        return obj, settle(state, live, now_s=now_s)
+
+    async def _record_intent(self, obj: Object, state: RolloutState) -> tuple[Object, RolloutState]:
+        try:
+            return await self._record(obj, state)
+        except TerminalError as error:
+            if state.phase is not Phase.ROLLING_BACK:
+                raise
+            # A rollback has the fewest preconditions: not even our own status.
+            log.warning("rolling back, though the intent cannot be recorded", policy=self.key, error=str(error))
+            return obj, state
+
+    async def _read_back(self, observed: Observed, canary: str) -> Weights:
+        routes = resolve_routes(observed.policy, await self._writer.refresh(observed.virtual_service))
+        if isinstance(routes, list):
+            raise ConflictError(f"{observed.virtual_service} was changed while its weights were written")
+        return shares(routes[1], canary)
+
+    async def _record(self, obj: Object, state: RolloutState) -> tuple[Object, RolloutState]:
+        if self._services.dry_run:
+            return obj, state
+        obj, state = await self._writer.status(obj, state, turn=self._turn + 1)
+        self._turn += 1
+        self._state = self._recorded = state
+        self._recorded_at_s = self._services.clock.monotonic_s()
+        return obj, state
+
+    # --- report ---
+
+    async def _finish(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> None:
+        """Record what is due, then tell people: what is recorded is told again after a crash."""
+        now_s = self._services.clock.now_s()
+        self._state = state = stamp_notices(state, now_s)
+        failure: SerinError | None = None
+        if self._must_record(state):
+            try:
+                obj, state = await self._record(obj, state)
+            except SerinError as error:
+                failure = error  # people are told all the same, first of all that nothing can be written
+        self._state = await self._reporter.publish(obj, state, receivers=receivers, at_s=now_s)
+        if failure is not None:
+            raise failure
+
+    def _must_record(self, state: RolloutState) -> bool:
+        recorded = self._recorded
+        if recorded is None or any(getattr(state, name) != getattr(recorded, name) for name in _MATERIAL):
+            return True
+        if set(state.notices) - set(recorded.notices):
+            return True
+        if state.phase not in IN_FLIGHT or state.phase is Phase.ROLLING_BACK:
+            return state.notices != recorded.notices  # no checkpoint will come to take the delivered ones off
+        moved_on = (state.judged_until_s, state.waiting_s, state.blind_s, state.notices) != (
+            recorded.judged_until_s,
+            recorded.waiting_s,
+            recorded.blind_s,
+            recorded.notices,
+        )
+        return moved_on and self._services.clock.monotonic_s() - self._recorded_at_s >= self._services.checkpoint_s
+
+    def _wait_s(self) -> float:
+        if self._failures:
+            return min(2.0**self._failures, _MAX_BACKOFF_S)
+        return _UNDELIVERED_S if self._state.notices else self._services.idle_s
+
+    # --- the end of a policy ---
+
+    async def abandon(self) -> bool:
+        """Take the canary of a deleted policy back to zero, if it asked for that; True when nothing is left to do.
+
+        Raises
+        ------
+        SerinError
+            Not yet; call again.
+        """
+        obj = self._last_policy
+        observed = self._observe(obj) if obj is not None else None
+        if obj is None or not isinstance(observed, Observed) or self._state.phase not in IN_FLIGHT:
+            return True
+        if observed.policy.spec.on_delete is OnDelete.KEEP or observed.plan.observe_only:
+            return True
+        state = self._state
+        live = await self._read_back(observed, state.canary)
+        if state.phase is not Phase.ROLLING_BACK:
+            state = abort(observed.plan, state, live, reason="PolicyDeleted", message="Its policy was deleted.")
+        if state.intent is not None:
+            fresh = self._observe(obj)
+            target = fresh.target if isinstance(fresh, Observed) else observed.target
+            operations = weight_patch(
+                target.virtual_service,
+                target.stages,
+                stable=state.stable,
+                canary=state.canary,
+                wanted=state.intent.after,
+            )
+            await self._writer.weights(observed.virtual_service, operations)
+            state = settle(state, await self._read_back(observed, state.canary), now_s=None)
+        self._state = state = stamp_notices(state, self._services.clock.now_s())
+        self._reporter.offer(obj, state, receivers=observed.policy.spec.alerts)
+        return state.phase is Phase.ROLLED_BACK
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as logs and orders name the policy."""
+        return f"{self.ref.namespace}/{self.ref.name}"
+
+
+def _age(policy: Object) -> tuple[str, str]:
+    metadata = policy["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata["name"]
+
+
+def _telemetry_now(answer: JudgeAnswer | None) -> float | None:
+    return answer.health.now_s if answer is not None else None
+
+
+def _snapshot(
+    observed: Observed, state: RolloutState, answer: JudgeAnswer | None, elapsed_s: float
+) -> tuple[RolloutState, Snapshot]:
+    """Join what is there with the judge's answer, if that still answers the question of the present step."""
+    assessment = None
+    if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
+        assessment = answer.assessment
+        state = replace(state, judged_until_s=answer.judged_until_s, interval_s=answer.interval_s)
+    return state, Snapshot(
+        target=observed.target.view,
+        elapsed_s=elapsed_s,
+        telemetry=answer.health if answer is not None else None,
+        assessment=assessment,
+    )

@@ -1,0 +1,208 @@
+"""What a policy points to, made out of the cluster's objects."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from analyzer.app.view import ClusterView
+from analyzer.core.rollout import Problem, TargetView, VersionView, Weights
+from analyzer.policy import mesh
+from analyzer.policy.findings import Code, Severity
+from analyzer.policy.findings import Problem as PolicyProblem
+from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.target import (
+    StageTarget,
+    VersionTarget,
+    check_weights,
+    heavier_version,
+    resolve_routes,
+    resolve_workload,
+)
+from analyzer.policy.versions import Version
+from analyzer.ports import DEPLOYMENT, DESTINATION_RULE, POD, SERVICE, VIRTUAL_SERVICE, Object, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """A version's pods.
+
+    Attributes
+    ----------
+    ready
+        Pods that are ready [count].
+    youngest_at_s
+        When the youngest ready pod was created [unix seconds]; None where there is none.
+    """
+
+    ready: int
+    youngest_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTarget:
+    """The target as decisions see it, and as the patch and the telemetry need it."""
+
+    view: TargetView
+    virtual_service: Object
+    versions: tuple[Version, Version]
+    workloads: Mapping[str, VersionTarget | None]
+    stages: tuple[StageTarget, ...]
+    pods: Mapping[str, Pods]
+
+    @property
+    def interest(self) -> frozenset[Ref]:
+        """Name the objects whose change may change a decision."""
+        metadata = self.virtual_service["metadata"]
+        deployments = {
+            Ref(DEPLOYMENT, metadata["namespace"], workload.deployment)
+            for workload in self.workloads.values()
+            if workload is not None
+        }
+        return frozenset({Ref(VIRTUAL_SERVICE, metadata["namespace"], metadata["name"]), *deployments})
+
+
+def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget | Problem:
+    """Make out the target from what the cluster cache holds.
+
+    A version without a Deployment is no problem here but a fact (its revision is empty): the canary's may have been deleted,
+    and that must lead to a rollback.
+    """
+    namespace = policy.metadata.namespace
+    name = policy.spec.target.virtual_service
+    virtual_service = cache.get(Ref(VIRTUAL_SERVICE, namespace, name))
+    if virtual_service is None:
+        return Problem("VirtualServiceMissing", f"There is no VirtualService {namespace}/{name}.")
+    problems = mesh.check_virtual_service(virtual_service)
+    routes = resolve_routes(policy, virtual_service)
+    if isinstance(routes, list):
+        problems += routes
+    if isinstance(routes, list) or _errors(problems):
+        return _joined(_errors(problems))
+    versions, stages = routes
+    workloads: dict[str, VersionTarget | None] = {}
+    for version in versions:
+        workload = _workload(cache, policy, version)
+        if isinstance(workload, Problem):
+            return workload
+        workloads[version.name] = workload
+    return _observed(
+        cache, policy, virtual_service=virtual_service, versions=versions, stages=stages, workloads=workloads
+    )
+
+
+def _errors(problems: list[PolicyProblem]) -> list[PolicyProblem]:
+    return [problem for problem in problems if problem.severity is Severity.ERROR]
+
+
+def _joined(problems: list[PolicyProblem]) -> Problem:
+    reason = "".join(word.capitalize() for word in problems[0].code.name.split("_"))
+    return Problem(reason, "; ".join(str(problem) for problem in problems))
+
+
+def _unfit(policy: CanaryPolicy, stages: tuple[StageTarget, ...]) -> Problem | None:
+    """Say what is wrong with the weights themselves; it matters only where a rollout would begin."""
+    found = [p for p in check_weights(policy, stages) if p.code in {Code.WEIGHTS_INEXPRESSIBLE, Code.WEIGHTS_DISAGREE}]
+    return _joined(found) if found else None
+
+
+def _workload(cache: ClusterView, policy: CanaryPolicy, version: Version) -> VersionTarget | Problem | None:
+    namespace = policy.metadata.namespace
+    found = resolve_workload(
+        version,
+        policy.spec.target,
+        destination_rules=cache.list(DESTINATION_RULE, namespace),
+        services=cache.list(SERVICE, namespace),
+        deployments=cache.list(DEPLOYMENT, namespace),
+    )
+    if not isinstance(found, list):
+        return found
+    if all(problem.code is Code.DEPLOYMENT_MISSING for problem in _errors(found)):
+        return None
+    return _joined(_errors(found))
+
+
+def _observed(
+    cache: ClusterView,
+    policy: CanaryPolicy,
+    *,
+    virtual_service: Object,
+    versions: tuple[Version, Version],
+    stages: tuple[StageTarget, ...],
+    workloads: Mapping[str, VersionTarget | None],
+) -> ObservedTarget | Problem:
+    namespace = policy.metadata.namespace
+    first, second = versions
+    behind = [workload.deployment for workload in workloads.values() if workload is not None]
+    if len(behind) == 2 and behind[0] == behind[1]:
+        return Problem("DeploymentShared", f"{first.name} and {second.name} are both Deployment {behind[0]}.")
+    pods = {name: _pods(cache, namespace, workload) for name, workload in workloads.items()}
+    views = tuple(_version_view(cache, namespace, v.name, workloads[v.name]) for v in versions)
+    return ObservedTarget(
+        view=TargetView(
+            versions=(views[0], views[1]),
+            shares={version.name: shares(stages, version.name) for version in versions},
+            default_stable=policy.spec.target.stable or heavier_version(stages),
+            unfit=_unfit(policy, stages),
+        ),
+        virtual_service=virtual_service,
+        versions=versions,
+        workloads=workloads,
+        stages=stages,
+        pods=pods,
+    )
+
+
+def shares(stages: tuple[StageTarget, ...], version: str) -> Weights:
+    """Return a version's share in each stage [per cent]; the largest where a stage's routes differ."""
+    return tuple(
+        max(100.0 * route.weights[version] / route.total if route.total else 0.0 for route in stage.routes)
+        for stage in stages
+    )
+
+
+def revision_of(deployment: Object) -> str:
+    """Hash a Deployment's pod template: what runs, independent of how many and of who wrote it when."""
+    template = json.dumps(deployment["spec"]["template"], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(template.encode()).hexdigest()[:10]
+
+
+def _version_view(cache: ClusterView, namespace: str, name: str, workload: VersionTarget | None) -> VersionView:
+    deployment = None if workload is None else cache.get(Ref(DEPLOYMENT, namespace, workload.deployment))
+    if deployment is None:
+        return VersionView(name=name, revision="", ready_pods=0, settled=False)
+    status = deployment.get("status") or {}
+    replicas = deployment["spec"].get("replicas", 1)
+    ready = status.get("readyReplicas", 0)
+    settled = (
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and 0 < replicas == status.get("updatedReplicas", 0) == status.get("replicas", 0)
+        and ready >= replicas
+    )
+    return VersionView(name=name, revision=revision_of(deployment), ready_pods=ready, settled=settled)
+
+
+def _pods(cache: ClusterView, namespace: str, workload: VersionTarget | None) -> Pods:
+    if workload is None:
+        return Pods(0, None)
+    deployment = cache.get(Ref(DEPLOYMENT, namespace, workload.deployment)) or {}
+    labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or workload.labels
+    ready = [pod for pod in cache.list(POD, namespace) if _selected(pod, labels) and _is_ready(pod)]
+    return Pods(len(ready), max((created_at_s(pod) for pod in ready), default=None))
+
+
+def _selected(pod: Object, labels: Mapping[str, str]) -> bool:
+    return bool(labels) and labels.items() <= (pod["metadata"].get("labels") or {}).items()
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions: list[dict[str, Any]] = (pod.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def created_at_s(obj: Object) -> float:
+    """Return `metadata.creationTimestamp` [unix seconds]; 0 where there is none."""
+    stamp = obj["metadata"].get("creationTimestamp")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0

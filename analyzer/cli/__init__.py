@@ -1,0 +1,140 @@
+"""The command line. Heavy imports live inside each command: `serin lint` in a pre-commit hook must start at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="serin",
+    help="Automated canary analysis for Istio: proves harm or harmlessness and moves the weights.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 4
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if value:
+        from analyzer import __version__
+
+        typer.echo(f"serin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def serin(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Automated canary analysis for Istio: proves harm or harmlessness and moves the weights."""
+
+
+@app.command()
+def lint(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files or folders; `-` reads standard input.", show_default=False)
+    ],
+) -> None:
+    """Check policies, and what they point to where it is among the files.
+
+    Prints `file:line:column CODE message` with a mend. Exit code 0: nothing is wrong (warnings may be); 1: something is.
+    """
+    import sys
+
+    from analyzer.policy.findings import format_findings, has_errors
+    from analyzer.policy.lint import lint_files
+
+    stdin = sys.stdin.read() if Path("-") in files else None
+    findings = lint_files(files, stdin=stdin)
+    typer.echo(format_findings(findings), nl=False)
+    if has_errors(findings):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def schema(
+    draft: Annotated[str, typer.Option(help="draft-07 (what editors read) or 2020-12.")] = "draft-07",
+) -> None:
+    """Print the JSON Schema of a policy, for editors."""
+    import json
+
+    from analyzer.policy.schema import DRAFTS, json_schema
+
+    if draft not in DRAFTS:
+        raise typer.BadParameter(f"{draft!r} is none: take {' or '.join(DRAFTS)}", param_hint="--draft")
+    typer.echo(json.dumps(json_schema(draft), indent=2))
+
+
+@app.command()
+def run(
+    prometheus: Annotated[str, typer.Option(help="URL of Prometheus, without /api/v1.", envvar="SERIN_PROMETHEUS")],
+    manifests: Annotated[
+        list[Path],
+        typer.Option(
+            help="Files or folders that the in-memory cluster begins with. (The real API server is not supported yet.)",
+            show_default=False,
+        ),
+    ],
+    listen: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1:8080",
+    period: Annotated[str, typer.Option(help="Time between two reads of telemetry.")] = "5s",
+    reporter: Annotated[str, typer.Option(help="Whose metrics to read: source or waypoint.")] = "source",
+    webhook: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.")
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and report, write nothing.")] = False,
+    log_format: Annotated[str, typer.Option(help="auto, json or text.")] = "auto",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    from analyzer.cli.daemon import RunOptions, run_daemon
+
+    raise typer.Exit(
+        run_daemon(
+            RunOptions(
+                prometheus=prometheus,
+                manifests=tuple(manifests),
+                listen=listen,
+                period=period,
+                reporter=reporter,
+                webhooks=tuple(webhook or ()),
+                dry_run=dry_run,
+                log_format=log_format,
+                log_level=log_level,
+            )
+        )
+    )
+
+
+@app.command()
+def demo(
+    release: Annotated[
+        str | None,
+        typer.Option(help="A release of your own instead of the three: errors=0.02,latency=1.5", show_default=False),
+    ] = None,
+    *,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live picture.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Where the daemon's log goes; nowhere by default.", show_default=False)
+    ] = None,
+) -> None:
+    """Play three releases on real traffic through a real Envoy: a good one, one with errors, a slow one.
+
+    Exit code 0: each ended as it should.
+    """
+    from analyzer.cli.demo import play_demo
+
+    raise typer.Exit(play_demo(release, plain=plain, log_file=log_file))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,54 @@
+"""The judge: tells whether the canary is worse than the stable version, or proven good enough for more traffic.
+
+Numbers in, verdict out; no clock, no input or output. `judge` is the whole of it, the state it keeps is the checkpoint.
+
+    types           what goes in and comes out
+    judge           the entry point
+    batch           requests as columns
+    prediction      what the stable version is expected to do
+    cells           the tables that take part
+    evalues         the evidence of one table: E1, E2
+    tolerance       "x % slower" at each histogram edge, the warm-up
+    dispersion      how far counts vary beyond chance
+    harm            evidence of harm over channels, effects and start times
+    noninferiority  margins and claims of a step
+    update          one interval for all rollouts at once
+    report, rates   verdict and figures for people
+    state           memory and checkpoint
+"""
+
+from analyzer.core.judge.judge import initial_state, judge
+from analyzer.core.judge.state import dump_state, load_state
+from analyzer.core.judge.types import (
+    ISTIO_EDGES_MS,
+    Assessment,
+    Channel,
+    Evidence,
+    Interval,
+    JudgeRequest,
+    JudgeSettings,
+    JudgeState,
+    Rates,
+    Step,
+    Verdict,
+    VersionCounts,
+)
+
+__all__ = [
+    "ISTIO_EDGES_MS",
+    "Assessment",
+    "Channel",
+    "Evidence",
+    "Interval",
+    "JudgeRequest",
+    "JudgeSettings",
+    "JudgeState",
+    "Rates",
+    "Step",
+    "Verdict",
+    "VersionCounts",
+    "dump_state",
+    "initial_state",
+    "judge",
+    "load_state",
+]

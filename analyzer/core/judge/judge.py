@@ -1,0 +1,100 @@
+"""The judge: intervals in, evidence and verdict out.
+
+Pure: the same requests give the same answers, and one call with many intervals gives what many calls with one each
+give. The maths is done for all rollouts at once; only the interval number is looped over.
+
+A verdict is HARM from the moment the evidence of harm reaches its threshold, for the rest of the rollout; else NO_DATA
+until one interval had requests at both versions; else PROVEN while every claim of the step is proven and nothing
+speaks for harm (evidence below 10); else INCONCLUSIVE. Dwelling, and what INCONCLUSIVE leads to, is the decision's
+business.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.core.judge import batch, report, state
+from analyzer.core.judge.types import Assessment, JudgeRequest, JudgeState
+from analyzer.core.judge.update import play
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from analyzer.core.judge.batch import Edges, Parameters
+    from analyzer.core.judge.evalues import FloatArray
+
+
+def initial_state() -> JudgeState:
+    """Give the state of a rollout that nothing is known of."""
+    return JudgeState()
+
+
+def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:
+    """Judge many rollouts.
+
+    Parameters
+    ----------
+    requests
+        One per rollout: its state, settings, step, and the intervals since the state, oldest first. Without intervals
+        the answer only reports again.
+
+    Returns
+    -------
+    list of Assessment
+        In the order of the requests. `len(evidence.intervals)` counts all intervals given, with requests or without.
+
+    Raises
+    ------
+    ValueError
+        A histogram does not fit its edges; nothing was judged.
+    """
+    edges = [batch.own_edges(request) for request in requests]
+    groups: dict[int, list[int]] = {}
+    for number, own in enumerate(edges):
+        groups.setdefault(len(own), []).append(number)
+    answers: dict[int, Assessment] = {}
+    for numbers in groups.values():
+        group = _judge_group([requests[i] for i in numbers], [edges[i] for i in numbers])
+        answers.update(zip(numbers, group, strict=True))
+    return [answers[i] for i in range(len(requests))]
+
+
+def _judge_group(requests: "Sequence[JudgeRequest]", edges: "Sequence[Edges]") -> list[Assessment]:
+    """Judge rollouts that have equally many histogram edges."""
+    parameters = batch.parameters(requests)
+    records = state.stack([state.with_edges(r.state, e) for r, e in zip(requests, edges, strict=True)], len(edges[0]))
+    edges_ms = batch.edge_rows(edges)
+    moved = [number for number, r in enumerate(requests) if r.step.key != r.state.step_key]
+    state.start_step(records, np.array(moved, dtype=np.intp))
+    for turn in range(max(len(r.intervals) for r in requests)):
+        rows = np.array([n for n, r in enumerate(requests) if len(r.intervals) > turn], dtype=np.intp)
+        columns = batch.columns([requests[n].intervals[turn] for n in rows], [edges[n] for n in rows])
+        _play_rows(records, rows, columns=columns, parameters=parameters, edges_ms=edges_ms)
+    kept = [
+        JudgeState(edges_ms=own, step_key=r.step.key, record=record)
+        for r, own, record in zip(requests, edges, _split(records), strict=True)
+    ]
+    return report.assess(records, parameters, states=kept, edges_ms=edges_ms)
+
+
+def _play_rows(
+    records: "NDArray[np.void]",
+    rows: "NDArray[np.intp]",
+    *,
+    columns: batch.Columns,
+    parameters: "Parameters",
+    edges_ms: "FloatArray",
+) -> None:
+    if len(rows) == len(records):
+        play(records, columns, parameters, edges_ms)
+        return
+    some = records[rows]
+    play(some, columns, parameters.take(rows), edges_ms[rows])
+    records[rows] = some
+
+
+def _split(records: "NDArray[np.void]") -> list[bytes]:
+    raw, size = records.tobytes(), records.dtype.itemsize
+    return [raw[start : start + size] for start in range(0, len(raw), size)]

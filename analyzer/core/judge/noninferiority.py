@@ -1,0 +1,128 @@
+"""Proof that the canary may have more traffic.
+
+Per step, from nothing: five claims, each with an e-process of its own against "the canary is at or beyond the margin".
+PROVEN needs all of them (intersection-union: no correction for their number). The margins spend a constant budget: the
+next weight times what an undetected regression may do stays the same, so a small weight needs a weak claim only.
+
+- errors: p2 >= tau p1 + delta_s, with delta_s = clip(budget / next, budget, 2 %)
+- latency, at three edges: slower by x_s = clip(10 % / next, 10 %, 100 %), whatever the budget; tail edges (share below
+  5 %) may have 0.1 delta_s more. The edges are those nearest a share of 50 %, 15 % and 1.5 % at the step's first
+  interval with data.
+- completions: the canary completed at most 85 % of what its weight sent it. Requests that hang are in no counter, so
+  without this claim a canary that hangs a fifth of its requests looks harmless.
+
+Errors that nobody can attribute are counted as the canary's, so what is proven holds whosever they were; while they are
+too many for the margin, the claim on errors fails and nothing is proven.
+
+Margins and edges are set before the counts they are applied to.
+"""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from scipy.special import logit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.core.judge.evalues import FloatArray
+
+CLAIMS: Final = ("errors", "latency p50", "latency p85", "latency p98.5", "completions")
+N_LATENCY_CLAIMS: Final = 3
+ERRORS: Final = 0
+LATENCY: Final = slice(1, 1 + N_LATENCY_CLAIMS)
+COMPLETIONS: Final = len(CLAIMS) - 1
+_LATENCY_SHARES: Final = np.array([0.5, 0.15, 0.015])
+
+GUESSES: Final = np.array([[0.7, 1.0, 1.15], [0.97, 1.0, 1.03]])
+"""shape (2, G): the canary's rate over the stable version's, where it is harmless (errors; latency)."""
+N_GUESSES: Final = GUESSES.shape[1]
+
+TAIL_ALLOWANCE: Final = 0.1
+_LARGEST_ERROR_MARGIN: Final = 0.02
+_LATENCY_MARGIN: Final = (0.1, 1.0)
+KEPT_SHARE: Final = 0.85
+"""Completed requests over sent ones that completions are tested against. 0.9 would take a minute at 10 % of
+200 requests/s, 0.85 takes about 25 s; a canary that hangs a fifth (0.8) is beyond it, and is proven with a chance below
+1e-4 in theory."""
+_COMPLETIONS_PHI: Final = 2.0
+
+
+class Margins(NamedTuple):
+    """What the next weight allows, shape (R,); NaN where nothing is to be proven."""
+
+    delta: "FloatArray"
+    slower: "FloatArray"
+
+
+def margins(harm_budget: "FloatArray", next_weight: "FloatArray") -> Margins:
+    """Compute the margins.
+
+    Parameters
+    ----------
+    harm_budget
+        Share of all requests that may be hurt [ratio].
+    next_weight
+        The weight that proof would allow [per cent]; NaN if none.
+
+    Returns
+    -------
+    Margins
+        Additional error rate and slowdown [ratio].
+    """
+    share = np.clip(next_weight, 1e-9, 100.0) / 100.0
+    return Margins(
+        delta=np.maximum(np.minimum(harm_budget / share, _LARGEST_ERROR_MARGIN), np.minimum(harm_budget, 1.0)),
+        slower=np.where(np.isnan(next_weight), np.nan, np.clip(_LATENCY_MARGIN[0] / share, *_LATENCY_MARGIN)),
+    )
+
+
+def choose_edges(share: "FloatArray", known: "NDArray[np.bool_]") -> "NDArray[np.int32]":
+    """Find, per row, the edges whose share of slow requests is nearest (in log-odds) to 50 %, 15 % and 1.5 %.
+
+    Parameters
+    ----------
+    share : ndarray, shape (R, E)
+        The stable version's share above each edge.
+    known : ndarray, shape (R, E), bool
+        Edges that may be chosen.
+
+    Returns
+    -------
+    ndarray, shape (R, 3), int32
+        Edge numbers; -1 where none is known.
+    """
+    distance = np.abs(logit(share)[:, None, :] - logit(_LATENCY_SHARES)[:, None])
+    distance = np.where(known[:, None, :], distance, np.inf)
+    nearest = distance.argmin(axis=-1).astype(np.int32)
+    return np.where(known.any(axis=-1, keepdims=True), nearest, np.int32(-1))
+
+
+def completions(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArray":
+    """Log e that the canary completes what its weight sends it; 0 where the weight gives everything to one version.
+
+    Binomial likelihood ratio of the canary's share of all completed requests: everything kept, against `KEPT_SHARE`.
+    The ratio rises with the share, so it is an e-value for every smaller kept share too.
+
+    Parameters
+    ----------
+    n1, n2
+        Completed requests of both versions [count].
+    weight
+        The weight in effect [per cent].
+    """
+    usable = (weight > 0.0) & (weight < 100.0)
+    w = np.where(usable, weight, 50.0) / 100.0
+    kept = 1.0 - w * (1.0 - KEPT_SHARE)
+    log_e = (n1 * np.log(kept) + n2 * (np.log(kept) - np.log(KEPT_SHARE))) / _COMPLETIONS_PHI
+    return np.where(usable, log_e, 0.0)
+
+
+def describe(delta: float, slower: float, *, error_tolerance: float) -> str:
+    """Say in words what is being proven."""
+    if np.isnan(delta):
+        return ""
+    return (
+        f"errors at most {1 + error_tolerance:.4g} × stable + {delta:.2%}, latency at most +{slower:.0%}, "
+        f"at least {KEPT_SHARE:.0%} of its requests completed"
+    ).replace("%", " %")

@@ -1,0 +1,73 @@
+"""What the stable version is expected to do in the next interval, from its intervals so far.
+
+Everything that a bet needs (q1, the kind of an edge, its tolerance, whether it takes part) comes from this running
+mean, so it is fixed before the interval's counts are seen. Before the stable version's first interval nothing is
+expected: that interval only feeds the mean, and its evidence is 1. Kinds and tolerances are taken anew in each
+interval, as the mean moves.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.core.judge.batch import Columns
+    from analyzer.core.judge.evalues import FloatArray
+
+_HALF_LIFE_S: Final = 120.0
+_LEAST_HALF_LIVES: Final = 1.0 / 8.0
+"""Half-life of the mean: 120 s (8 intervals of 15 s), and never less than 8 intervals."""
+_NOTHING: Final = 0.05
+"""Running means of fewer requests than this count as none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The stable version's expected rates.
+
+    Attributes
+    ----------
+    share : ndarray, shape (R, C)
+        q1: expected share of events per channel, in (0, 1).
+    slow, fast : ndarray, shape (R, C)
+        Events and other requests in the running mean [count].
+    known : ndarray, shape (R, C), bool
+        Channels of which anything was seen.
+    """
+
+    share: "FloatArray"
+    slow: "FloatArray"
+    fast: "FloatArray"
+    known: "NDArray[np.bool_]"
+
+    def informative(self) -> "NDArray[np.bool_]":
+        """Mark the channels worth betting on: errors, and the edges that are not empty copies of their neighbours.
+
+        Above the lowest edge that the stable version (almost) never passes, every further edge has the same
+        expectation and fewer of the canary's requests. Below its fastest request there is nothing to lose.
+        """
+        known = self.known.copy()
+        known[:, 1:] &= self.fast[:, 1:] >= _NOTHING
+        known[:, 2:] &= self.slow[:, 1:-1] >= _NOTHING
+        return known
+
+
+def predict(records: "NDArray[np.void]") -> Prediction:
+    """Expect what the running mean says, (x + 1/2) / (n + 1)."""
+    n, x = records["mean_n"], records["mean_x"]
+    return Prediction(share=(x + 0.5) / (n + 1.0), slow=x, fast=n - x, known=n > 0)
+
+
+def learn(records: "NDArray[np.void]", columns: "Columns") -> None:
+    """Put an interval of the stable version into the running mean, in place; one without requests changes nothing."""
+    half_lives = np.minimum(columns.seconds / _HALF_LIFE_S, _LEAST_HALF_LIVES)
+    seen = columns.present & (columns.n[:, 0] > 0)
+    keep = np.where(seen, np.exp2(-half_lives)[:, None], 1.0)
+    # Never below zero "fast" requests by rounding: x is a part of n, term by term.
+    records["mean_n"][:] = records["mean_n"] * keep + np.where(seen, columns.n[:, 0], 0.0)
+    records["mean_x"][:] = np.minimum(
+        records["mean_x"] * keep + np.where(seen, columns.x[:, 0], 0.0), records["mean_n"]
+    )

@@ -1,0 +1,186 @@
+"""The judge's memory of one rollout: one record of numbers, and its text form for `.status`.
+
+A record is a row of a numpy structured array, so that a thousand rollouts become `[R, C, L]` arrays by joining bytes,
+and a checkpoint is exact to the last bit. C is 1 + the number of histogram edges: channel 0 is errors, channel 1 + j
+is edge j.
+"""
+
+import base64
+import struct
+import zlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from analyzer.core.judge import harm
+from analyzer.core.judge.noninferiority import CLAIMS, N_GUESSES, N_LATENCY_CLAIMS
+from analyzer.core.judge.types import JudgeState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_VERSION: Final = "1."
+_HEAD: Final = struct.Struct("<HH")
+_MOST_BYTES: Final = 1 << 16
+_MOST_EDGES: Final = 64
+
+
+@lru_cache(maxsize=_MOST_EDGES + 1)
+def layout(n_edges: int) -> "np.dtype[np.void]":
+    """Fields of a record for `n_edges` histogram edges, all little-endian."""
+    channels = 1 + n_edges
+    return np.dtype(
+        [
+            # harm: logarithms of what is bet on each effect, and of what is not bet yet
+            ("log_a", "<f8", (channels, harm.N_EFFECTS)),
+            ("log_cash", "<f8", (channels,)),
+            ("log_channel", "<f8", (channels,)),  # and their sum
+            ("log_e", "<f8"),  # evidence of harm now,
+            ("max_log_e", "<f8"),  # and its largest value so far
+            # running mean of the stable version: requests, and events among them
+            ("mean_n", "<f8", (channels,)),
+            ("mean_x", "<f8", (channels,)),
+            # non-inferiority in this step
+            ("log_ni", "<f8", (len(CLAIMS), N_GUESSES)),
+            # totals since the evidence began: [stable, canary]
+            ("requests", "<i8", (2,)),
+            ("errors", "<i8", (2,)),
+            ("histogram", "<i8", (2, channels)),
+            ("seconds", "<f8"),
+            ("intervals", "<i8"),
+            ("compared", "<i8"),  # intervals in which both versions had requests
+            # totals since the step began
+            ("step_seconds", "<f8"),
+            ("step_intervals", "<i8"),
+            ("step_requests", "<i8", (2,)),
+            ("step_unattributed", "<i8"),
+            ("ni_edges", "<i4", (N_LATENCY_CLAIMS,)),  # edges chosen for the step; -1: not yet
+            ("weights_set", "u1"),  # 1 once the edges' weights are fixed
+            ("body", "u1", (n_edges,)),  # 1 for edges of full weight
+        ]
+    )
+
+
+def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]") -> None:
+    """Begin a step anew in these rows: proof and step totals; evidence of harm stays."""
+    records["log_ni"][rows] = -np.log(N_GUESSES)
+    records["ni_edges"][rows] = -1
+    for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
+        records[name][rows] = 0
+
+
+@lru_cache(maxsize=_MOST_EDGES + 1)
+def fresh_record(n_edges: int) -> bytes:
+    """Give the record of a rollout that nothing is known of."""
+    record = np.zeros(1, layout(n_edges))
+    record["log_a"] = np.log(harm.START_SHARE / harm.N_EFFECTS)
+    record["log_cash"] = np.log1p(-harm.START_SHARE)
+    start_step(record, np.array([0]))
+    return record.tobytes()
+
+
+def with_edges(state: JudgeState, edges_ms: tuple[float, ...]) -> bytes:
+    """Give a state's record in the layout of `edges_ms`, its own or, while it has none, its first ones."""
+    if not state.record:
+        return fresh_record(len(edges_ms))
+    if len(state.edges_ms) == len(edges_ms):
+        return state.record
+    old = np.frombuffer(state.record, layout(0))
+    new = np.frombuffer(bytearray(fresh_record(len(edges_ms))), layout(len(edges_ms)))
+    for name in old.dtype.names or ():
+        if name == "body":
+            continue
+        if name in {"log_a", "log_cash", "log_channel", "mean_n", "mean_x"}:
+            new[name][:, :1] = old[name]
+        elif name != "histogram":
+            new[name] = old[name]
+    return new.tobytes()
+
+
+def stack(records: "Sequence[bytes]", n_edges: int) -> "NDArray[np.void]":
+    """Join records of one layout into a writable array of shape (R,)."""
+    return np.frombuffer(bytearray(b"".join(records)), layout(n_edges))
+
+
+def dump_state(state: JudgeState) -> str:
+    """Write a state as text of at most 4 kB (for 19 edges).
+
+    Parameters
+    ----------
+    state
+        Any state that the judge gave.
+
+    Returns
+    -------
+    str
+        ASCII, with a version in front. `load_state` gives back the same state, bit for bit.
+    """
+    key = state.step_key.encode()
+    head = _HEAD.pack(len(state.edges_ms), len(key))
+    edges = struct.pack(f"<{len(state.edges_ms)}d", *state.edges_ms)
+    packed = zlib.compress(head + key + edges + state.record, 9)
+    return _VERSION + base64.b64encode(packed).decode("ascii")
+
+
+def load_state(text: str) -> JudgeState:
+    """Read what `dump_state` wrote.
+
+    Parameters
+    ----------
+    text
+        The stored state.
+
+    Returns
+    -------
+    JudgeState
+        Equal to the one that was stored.
+
+    Raises
+    ------
+    ValueError
+        The text is not a state, is damaged, or was written by another version of the judge.
+    """
+    if not text.startswith(_VERSION):
+        found = text[:12] + ("…" if len(text) > 12 else "")
+        raise ValueError(
+            f"stored evidence must begin with {_VERSION!r}, found {found!r}: remove it to judge this rollout anew"
+        )
+    try:
+        state = _unpack(_inflate(base64.b64decode(text[len(_VERSION) :], validate=True)))
+    except (ValueError, zlib.error, struct.error) as error:
+        raise ValueError(f"stored evidence is damaged ({error}): remove it to judge this rollout anew") from error
+    return state
+
+
+def _inflate(packed: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    raw = stream.decompress(packed, _MOST_BYTES)
+    if not stream.eof or stream.unused_data:
+        raise zlib.error("it is cut off, or longer than any state")
+    return raw
+
+
+def _unpack(raw: bytes) -> JudgeState:
+    n_edges, key_size = _HEAD.unpack_from(raw)
+    offset = _HEAD.size + key_size
+    key = raw[_HEAD.size : offset].decode()
+    edges = struct.unpack_from(f"<{n_edges}d", raw, offset)
+    record = raw[offset + 8 * n_edges :]
+    if not record and not edges:
+        return JudgeState(step_key=key)
+    if n_edges > _MOST_EDGES or len(record) != layout(n_edges).itemsize:
+        raise struct.error(f"{len(record)} bytes do not fit {n_edges} histogram edges")
+    _check_numbers(np.array(edges), np.frombuffer(record, layout(n_edges)))
+    return JudgeState(edges_ms=edges, step_key=key, record=record)
+
+
+def _check_numbers(edges: "NDArray[np.float64]", record: "NDArray[np.void]") -> None:
+    names = [name for name in record.dtype.names or () if record.dtype[name].base.kind == "f"]
+    finite = all(bool(np.isfinite(record[name]).all()) for name in names)
+    ordered = bool(np.isfinite(edges).all()) and bool((np.diff(edges) > 0).all())
+    chosen = bool(((record["ni_edges"] >= -1) & (record["ni_edges"] < max(len(edges), 1))).all())
+    if not (finite and ordered and chosen):
+        raise struct.error("it holds numbers that no judge writes")

@@ -1,0 +1,112 @@
+"""A policy against the other objects in the files: its target, its autoscalers, and known traps."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Final
+
+from analyzer.policy.autoscaling import check_autoscaling
+from analyzer.policy.findings import Code, Finding, Problem, Severity, Subject
+from analyzer.policy.load import Document
+from analyzer.policy.mesh import Object, check_virtual_service, get_list, get_map, name_of, namespace_of, rules_for
+from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.routes import StageTarget, check_weights, resolve_routes
+from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
+from analyzer.policy.versions import Version
+
+
+def check_against(item: Document, policy: CanaryPolicy, *, others: Sequence[Document]) -> list[Finding]:
+    """Check a policy against what else was read; nothing to say where its VirtualService is not among it."""
+    namespace = policy.metadata.namespace
+    near = _nearest(item, [other for other in others if namespace_of(other.value) == namespace])
+    services = [
+        other
+        for other in near
+        if _is(other, "networking.istio.io", "VirtualService")
+        and name_of(other.value) == policy.spec.target.virtual_service
+    ]
+    if not services:
+        return []
+    virtual_service = services[0]
+    problems = check_virtual_service(virtual_service.value)
+    routes = resolve_routes(policy, virtual_service.value)
+    if isinstance(routes, list):
+        problems += routes
+    else:
+        versions, stages = routes
+        problems += check_weights(policy, stages) + _workloads(policy, versions, near=near)
+        problems += _regex_traps(virtual_service.value, stages)
+    place = {Subject.POLICY: item, Subject.VIRTUAL_SERVICE: virtual_service}
+    return [place[p.subject].finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in problems]
+
+
+def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
+    """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects)."""
+    folder = FilePath(item.file).parent
+    ordered = sorted(others, key=lambda other: (other.file != item.file, FilePath(other.file).parent != folder))
+    unique: dict[tuple[str, str], Document] = {}
+    for other in ordered:
+        unique.setdefault((str(other.value.get("kind")), name_of(other.value)), other)
+    return list(unique.values())
+
+
+def _is(item: Document, group: str, kind: str) -> bool:
+    api_version = str(item.value.get("apiVersion"))
+    return item.value.get("kind") == kind and (api_version.rpartition("/")[0] == group)
+
+
+def _workloads(policy: CanaryPolicy, versions: Sequence[Version], *, near: Sequence[Document]) -> list[Problem]:
+    """Check what runs behind the versions, as far as such objects are among the files."""
+    all_rules = _all(near, "networking.istio.io", "DestinationRule")
+    services = _all(near, "", "Service")
+    deployments = _all(near, "apps", "Deployment")
+    problems: list[Problem] = []
+    behind: list[VersionTarget] = []
+    for version in versions:
+        rules = rules_for(all_rules, version.host)
+        present = {Code.SUBSET_MISSING: rules, Code.SERVICE_MISSING: services, Code.DEPLOYMENT_MISSING: deployments}
+        found = resolve_workload(
+            version, policy.spec.target, destination_rules=rules, services=services, deployments=deployments
+        )
+        if isinstance(found, list):
+            problems += [problem for problem in found if present.get(problem.code, True)]
+        else:
+            behind.append(found)
+    if len(behind) == 2:
+        problems += check_workloads(behind[0], behind[1])
+    autoscalers = _all(near, "autoscaling", "HorizontalPodAutoscaler")
+    names = {version.deployment for version in behind}
+    known = [deployment for deployment in deployments if name_of(deployment) in names]
+    return [*problems, *check_autoscaling(policy, deployments=known, autoscalers=autoscalers)]
+
+
+def _all(items: Sequence[Document], group: str, kind: str) -> list[Object]:
+    return [item.value for item in items if _is(item, group, kind)]
+
+
+# --- regular expressions in matches -----------------------------------------------------------------------------------
+
+_DOMAIN_DOT: Final = re.compile(r"[A-Za-z0-9]\.(?:com|org|net|io|dev|de|uk|eu)\b")
+_COOKIE_START: Final = re.compile(r"\^?\(\.\*\??;\)\?\(?[A-Za-z]")
+
+
+def _regex_traps(virtual_service: Object, stages: Sequence[StageTarget]) -> Iterator[Problem]:
+    """Warn of regular expressions that match fewer, or more, users than they seem to."""
+    moved = {route.index for stage in stages for route in stage.routes}
+    for index, route in enumerate(get_list(virtual_service, "spec", "http")):
+        for at, match in enumerate(get_list(route, "match") if index in moved else []):
+            for name, condition in get_map(match, "headers").items():
+                regex = get_map(condition).get("regex")
+                if isinstance(regex, str):
+                    path = ("spec", "http", index, "match", at, "headers", name, "regex")
+                    yield from _traps(name, regex, path)
+
+
+def _traps(header: str, regex: str, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    if header.lower() == "cookie" and _COOKIE_START.match(regex):
+        message = "this misses a cookie that is not the first: browsers write a space after each `;`"
+        mend = "begin with `^(.*?;\\s*)?`"
+        yield Problem(Code.REGEX_COOKIE_SPACE, message, mend, path, Subject.VIRTUAL_SERVICE, Severity.WARNING)
+    if _DOMAIN_DOT.search(regex):
+        message = "an unescaped dot matches any character"
+        yield Problem(Code.REGEX_DOT, message, "write `\\.`", path, Subject.VIRTUAL_SERVICE, Severity.WARNING)

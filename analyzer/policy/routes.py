@@ -1,0 +1,183 @@
+"""Which routes of a VirtualService each stage moves, and what their weights are now.
+
+`resolve_routes` depends on the structure of the objects only. What depends on the weights that happen to be there is in
+`check_weights`: a rollout in flight must stay resolvable, and so able to go back, whatever someone wrote into them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analyzer.policy import mesh
+from analyzer.policy.findings import Code, Path, Problem, Severity, Subject, suggest
+from analyzer.policy.mesh import Object, RouteView
+from analyzer.policy.model import CanaryPolicy, Stage
+from analyzer.policy.versions import Version, resolve_versions
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    """One route to move.
+
+    Attributes
+    ----------
+    name
+        None if the route has none.
+    index
+        Position in `spec.http`.
+    destination_index
+        Version name → position in the route's list of destinations.
+    weights
+        Version name → weight now, as it is in effect.
+    total
+        Sum of the weights; every change keeps it.
+    """
+
+    name: str | None
+    index: int
+    destination_index: Mapping[str, int]
+    weights: Mapping[str, int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageTarget:
+    """The routes that one stage moves, all together.
+
+    Attributes
+    ----------
+    name
+        `spec.stages[].route`; None for "every route that splits both versions".
+    routes
+        At least one.
+    shared
+        True when other http routes lead to either version too: the versions then serve different users, and telemetry
+        per route is needed to compare them.
+    """
+
+    name: str | None
+    routes: tuple[RouteTarget, ...]
+    shared: bool
+
+
+def resolve_routes(
+    policy: CanaryPolicy, virtual_service: Object
+) -> tuple[tuple[Version, Version], tuple[StageTarget, ...]] | list[Problem]:
+    """Resolve what the VirtualService alone can tell: the versions, and the routes of each stage."""
+    versions = resolve_versions(virtual_service, policy.spec.target, stages=policy.spec.stages)
+    if isinstance(versions, list):
+        return versions
+    views = mesh.find_routes(virtual_service)
+    problems: list[Problem] = []
+    stages: list[StageTarget] = []
+    for index, stage in enumerate(policy.spec.stages):
+        chosen = _routes_of_stage(views, versions, stage=stage, path=("spec", "stages", index, "route"))
+        if isinstance(chosen, Problem):
+            problems.append(chosen)
+        else:
+            stages.append(_stage_target(stage.route, chosen, views=views, versions=versions))
+    return problems or (versions, tuple(stages))
+
+
+def _routes_of_stage(
+    views: Sequence[RouteView], versions: tuple[Version, Version], *, stage: Stage, path: Path
+) -> list[RouteView] | Problem:
+    """Choose the routes that a stage moves: the one it names, or all that split both versions."""
+    both = {version.key for version in versions}
+    names = f"{versions[0].name} and {versions[1].name}"
+    if stage.route is None:
+        chosen = [view for view in views if both <= {d.key for d in view.destinations}]
+        if not chosen:
+            mend = f"write both into a route, the canary with `weight: 0`: {names}"
+            message = f"no route of the VirtualService leads to both {names}"
+            return Problem(Code.ROUTE_NOT_SPLIT, message, mend, ("spec", "target", "virtualService"))
+    else:
+        chosen = [view for view in views if view.name == stage.route]
+        if not chosen:
+            message = f"the VirtualService has no route `{stage.route}`"
+            return Problem(Code.ROUTE_MISSING, message, suggest(stage.route, [v.name for v in views if v.name]), path)
+    for view in chosen:
+        keys = {d.key for d in view.destinations}
+        if not both <= keys:
+            mend = f"write both {names} into it; the one without traffic has `weight: 0`"
+            return Problem(Code.ROUTE_NOT_SPLIT, f"{view} does not lead to both {names}", mend, path)
+        if extra := keys - both:
+            message = f"{view} also leads to {', '.join(sorted(subset or host for host, subset in extra))}"
+            mend = "leave exactly the two versions in it: with a third one the weights are not the canary's share"
+            at: Path = ("spec", "http", view.index, "route")
+            return Problem(Code.EXTRA_DESTINATION, message, mend, at, Subject.VIRTUAL_SERVICE)
+    return chosen
+
+
+def _stage_target(
+    name: str | None, chosen: Sequence[RouteView], *, views: Sequence[RouteView], versions: tuple[Version, Version]
+) -> StageTarget:
+    moved = {view.index for view in chosen}
+    keys = {version.key for version in versions}
+    others = [d.key for view in views if view.index not in moved for d in view.destinations]
+    return StageTarget(
+        name=name,
+        routes=tuple(_route_target(view, versions) for view in chosen),
+        shared=any(key in keys for key in others),
+    )
+
+
+def _route_target(view: RouteView, versions: tuple[Version, Version]) -> RouteTarget:
+    at = {version.name: view.position(version.key) for version in versions}
+    index = {name: position for name, position in at.items() if position is not None}
+    return RouteTarget(
+        name=view.name,
+        index=view.index,
+        destination_index=index,
+        weights={name: view.destinations[position].weight for name, position in index.items()},
+        total=view.total,
+    )
+
+
+# --- weights as they are now ------------------------------------------------------------------------------------------
+
+
+def heavier_version(stages: Sequence[StageTarget]) -> str | None:
+    """Tell the version with more traffic: in the last stage's routes (everybody's), or else in an earlier one's.
+
+    Total weights would mislead: a focused stage that is through has all of its few users on the canary.
+    """
+    for stage in reversed(stages):
+        for route in stage.routes:
+            (one, weight_of_one), (other, weight_of_other) = route.weights.items()
+            if weight_of_one != weight_of_other:
+                return one if weight_of_one > weight_of_other else other
+    return None
+
+
+def check_weights(policy: CanaryPolicy, target_stages: Sequence[StageTarget]) -> list[Problem]:
+    """Find what is wrong with the weights that are there now: for lint, and for the moment a rollout would begin."""
+    problems: list[Problem] = []
+    for stage, target in zip(policy.spec.stages, target_stages, strict=True):
+        for route in target.routes:
+            problems += _inexpressible(stage, route)
+        shares = [tuple(w / (route.total or 1) for w in route.weights.values()) for route in target.routes]
+        if odd := [route for route, share in zip(target.routes, shares, strict=True) if share != shares[0]]:
+            message = "this route and the others that split both versions have different weights, and move together"
+            mend = "write the same weights into them, or name one route per stage"
+            problems.append(_in_route(odd[0], Code.WEIGHTS_DISAGREE, message, mend, severity=Severity.WARNING))
+    if policy.spec.target.stable is None and heavier_version(target_stages) is None:
+        message = "both versions have the same weight, so nothing tells which one is stable"
+        problems.append(Problem(Code.STABLE_UNKNOWN, message, "name it: `stable: <version>`", ("spec", "target")))
+    return problems
+
+
+def _inexpressible(stage: Stage, route: RouteTarget) -> list[Problem]:
+    steps = stage.weights if isinstance(stage.weights, tuple) else ()
+    off = [step for step in steps if step * route.total % 100]
+    if not off and route.total > 0:
+        return []
+    message = f"the route's weights sum to {route.total}" + (
+        f", and {off[0]} % of that is no whole number" if off else ""
+    )
+    return [_in_route(route, Code.WEIGHTS_INEXPRESSIBLE, message, "let them sum to 100")]
+
+
+def _in_route(
+    route: RouteTarget, code: Code, message: str, mend: str, *, severity: Severity = Severity.ERROR
+) -> Problem:
+    return Problem(code, message, mend, ("spec", "http", route.index, "route"), Subject.VIRTUAL_SERVICE, severity)

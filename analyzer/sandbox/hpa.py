@@ -1,0 +1,162 @@
+"""The HPA's algorithm, pure: Kubernetes' `replica_calculator.go` and `horizontal.go` for CPU utilisation.
+
+Two steps: `recommend` from the pods' CPU, then `Stabiliser.decide` with stabilisation windows and rate limits.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from analyzer.ports import Object
+
+TOLERANCE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class PodCpu:
+    """One pod, as the metrics API and its Ready condition show it.
+
+    Attributes
+    ----------
+    used_milli
+        CPU [millicores]; None where there is no sample yet.
+    ready
+        False sets its sample aside.
+    """
+
+    used_milli: float | None
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTarget:
+    """What each pod requests [millicores], and how much of it should be used [per cent]."""
+
+    request_milli: float
+    utilisation: int
+
+    def ratio(self, used: Sequence[float]) -> float:
+        """Divide the utilisation by the wanted one; the first is a whole per cent, as in Kubernetes."""
+        return int(sum(used) * 100 / (self.request_milli * len(used))) / self.utilisation
+
+
+def recommend(current: int, *, pods: Sequence[PodCpu], target: CpuTarget) -> int:
+    """Recommend replicas from CPU alone.
+
+    On the way up, pods without readiness or sample count as idle; on the way down, pods without a sample count as busy
+    with all that they request. An answer that this would turn round is no answer: `current` stays.
+    """
+    measured = [pod.used_milli for pod in pods if pod.ready and pod.used_milli is not None]
+    missing = sum(pod.ready and pod.used_milli is None for pod in pods)
+    unready = sum(not pod.ready for pod in pods)
+    if not measured:
+        return current
+    ratio = target.ratio(measured)
+    up = ratio > 1
+    if not missing and not (unready and up):
+        return current if _is_within_tolerance(ratio) else math.ceil(ratio * len(measured))
+    busy = target.request_milli * max(100, target.utilisation) / 100
+    measured += [0.0 if up else busy] * missing + [0.0] * (unready if up else 0)
+    guarded = target.ratio(measured)
+    wanted = math.ceil(guarded * len(measured))
+    turned = (guarded > 1) != up or (wanted > current) != up
+    return current if _is_within_tolerance(guarded) or turned else wanted
+
+
+def _is_within_tolerance(ratio: float) -> bool:
+    return 1 - TOLERANCE <= ratio <= 1 + TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One rate limit: so many pods, or so many per cent, in a period [s]."""
+
+    kind: str
+    value: int
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One direction of `spec.behavior`."""
+
+    window_s: float
+    policies: tuple[Policy, ...]
+    select: str = "Max"
+
+    def scaled(self, factor: float) -> Self:
+        """Make all times `factor` times as short."""
+        policies = tuple(Policy(p.kind, p.value, p.period_s / factor) for p in self.policies)
+        return type(self)(self.window_s / factor, policies, self.select)
+
+
+DEFAULT_UP: Final = Rules(0, (Policy("Pods", 4, 15), Policy("Percent", 100, 15)))
+DEFAULT_DOWN: Final = Rules(300, (Policy("Percent", 100, 15),))
+
+
+def parse_rules(spec: Object | None, *, default: Rules) -> Rules:
+    """Read `spec.behavior.scaleUp` or `.scaleDown`; what is not there is Kubernetes' default."""
+    given: Mapping[str, Any] = spec or {}
+    policies = tuple(Policy(p["type"], p["value"], p["periodSeconds"]) for p in given.get("policies") or ())
+    return Rules(
+        given.get("stabilizationWindowSeconds", default.window_s),
+        policies or default.policies,
+        given.get("selectPolicy", default.select),
+    )
+
+
+@dataclass(slots=True)
+class Stabiliser:
+    """What one HPA remembers: its recommendations and its changes."""
+
+    up: Rules = DEFAULT_UP
+    down: Rules = DEFAULT_DOWN
+    _recommendations: list[tuple[float, int]] = field(default_factory=list)
+    _changes: list[tuple[float, int]] = field(default_factory=list)  # [s], replicas added (negative: removed)
+
+    def decide(self, recommended: int, *, current: int, bounds: tuple[int, int], now_s: float) -> int:
+        """Decide on the replicas at `now_s` [s], within `bounds` (minReplicas, maxReplicas), and remember it.
+
+        No replicas mean that a person switched the HPA off; replicas out of the bounds go to the bound at once.
+        """
+        lowest, highest = bounds
+        if current == 0:
+            return 0
+        if not lowest <= current <= highest:
+            wanted = min(max(current, lowest), highest)
+        else:
+            stable = self._stabilise(recommended, current=current, now_s=now_s)
+            wanted = min(max(self._limit(stable, current=current, now_s=now_s), lowest), highest)
+        if wanted != current:
+            self._changes.append((now_s, wanted - current))
+        return wanted
+
+    def _stabilise(self, recommended: int, *, current: int, now_s: float) -> int:
+        """Go up to the smallest, and down to the greatest recommendation of each direction's window."""
+        longest = max(self.up.window_s, self.down.window_s)
+        self._recommendations = [(at, n) for at, n in self._recommendations if at > now_s - longest]
+        self._recommendations.append((now_s, recommended))
+        up = min(n for at, n in self._recommendations if n == recommended or at > now_s - self.up.window_s)
+        down = max(n for at, n in self._recommendations if n == recommended or at > now_s - self.down.window_s)
+        return min(max(current, up), down)
+
+    def _limit(self, wanted: int, *, current: int, now_s: float) -> int:
+        if wanted > current:
+            return min(wanted, max(current, self._bound(self.up, current=current, now_s=now_s, sign=1)))
+        if wanted < current:
+            return max(wanted, min(current, self._bound(self.down, current=current, now_s=now_s, sign=-1)))
+        return wanted
+
+    def _bound(self, rules: Rules, *, current: int, now_s: float, sign: int) -> int:
+        """How far the policies let replicas go now, seen from what there was when each period began."""
+        if rules.select == "Disabled":
+            return current
+        reached = []
+        for policy in rules.policies:
+            recent = sum(change for at, change in self._changes if at > now_s - policy.period_s and change * sign > 0)
+            began = current - recent
+            step = policy.value if policy.kind == "Pods" else began * policy.value / 100
+            reached.append(math.ceil(began + sign * step))
+        furthest = (max if sign > 0 else min) if rules.select == "Max" else (min if sign > 0 else max)
+        return furthest(reached)

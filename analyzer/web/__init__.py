@@ -1,0 +1,1 @@
+"""What Serin serves over HTTP: health and its own metrics."""

@@ -1,0 +1,72 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer.policy.load import load_objects
+from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.parse import parse_policy
+from analyzer.policy.schema import Draft, json_schema
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "policies" / "schema" / "canarypolicy.schema.json"
+
+
+def nodes(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(item)
+
+
+def test_the_published_schema_is_current() -> None:
+    expected = json.dumps(json_schema("draft-07"), indent=2, ensure_ascii=False) + "\n"
+    assert PUBLISHED.read_text() == expected, "write it anew: serin schema > policies/schema/canarypolicy.schema.json"
+
+
+@pytest.mark.parametrize(("draft", "place"), [("draft-07", "definitions"), ("2020-12", "$defs")])
+def test_every_reference_leads_somewhere(draft: Draft, place: str) -> None:
+    schema = json_schema(draft)
+    references = [node["$ref"] for node in nodes(schema) if isinstance(node.get("$ref"), str)]
+    assert references
+    assert all(ref.removeprefix(f"#/{place}/") in schema[place] for ref in references)
+
+
+def test_the_older_draft_has_nothing_beside_a_reference() -> None:
+    assert all(len(node) == 1 for node in nodes(json_schema("draft-07")) if "$ref" in node)
+
+
+def test_unknown_fields_are_refused_except_in_metadata() -> None:
+    definitions = json_schema("2020-12")["$defs"]
+    closed = {name: node["additionalProperties"] for name, node in definitions.items() if "properties" in node}
+    assert [name for name, is_open in closed.items() if is_open] == ["Metadata"]
+
+
+def test_defaults_are_written_as_in_a_file() -> None:
+    schema = json_schema("2020-12")
+    written = {
+        name: prop["default"] for name, prop in schema["$defs"]["Judge"]["properties"].items() if "default" in prop
+    }
+    assert written["dwell"] == {"min": "30s", "max": "5m"}
+    assert written["falseRollback"] == "1%"
+    base = {"apiVersion": "serin.dev/v1alpha1", "kind": "CanaryPolicy", "metadata": {"name": "x"}}
+    spelled_out = parse_policy({**base, "spec": {"target": {"virtualService": "x"}, "judge": written}})
+    assert spelled_out == parse_policy({**base, "spec": {"target": {"virtualService": "x"}}})
+
+
+def test_the_example_says_what_the_defaults_are() -> None:
+    (obj,) = load_objects([ROOT / "policies" / "examples" / "helloworld" / "policy.yaml"])
+    policy = parse_policy(obj)
+    short = {"virtualService": "helloworld", "versions": ["v1", "v2"]}
+    defaults = parse_policy({**obj, "spec": {"target": short, "stages": [{"route": "primary"}]}})
+    assert isinstance(policy, CanaryPolicy)
+    assert policy == defaults
+
+
+def test_examples_point_editors_to_the_schema() -> None:
+    for path in (ROOT / "policies" / "examples").glob("*/policy.yaml"):
+        modeline = path.read_text().splitlines()[0]
+        relative = modeline.removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / relative).resolve() == PUBLISHED
