@@ -2,27 +2,28 @@
 
 import base64
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from analyzer import __version__
 from analyzer.adapters.addresses import GuardedResolver, forbidden
-from analyzer.adapters.alert_text import iso_utc, printable, render_text
-from analyzer.core.identity import alert_id
+from analyzer.adapters.alert_text import printable
+from analyzer.adapters.payload import payload
 from analyzer.errors import AlertUndelivered, TerminalError
 from analyzer.ports import Alert
 
 _AGAIN: Final = frozenset({408, 425, 429})
 _READ_BYTES: Final = 2_048
 _SHOWN_CHARACTERS: Final = 200
+_SECRET_PART: Final = 10
 _TELLTALE: Final = 8  # so many characters of a secret in a row give it away
 
 
@@ -53,6 +54,8 @@ class WebhookSink:
         For one attempt [s].
     token_file
         A file with a bearer token. Read for each alert, as mounted Secrets change under a running process.
+    resolver
+        Resolves host names; the system's if left out. Its answers are checked in any case.
 
     Raises
     ------
@@ -60,18 +63,27 @@ class WebhookSink:
         The URL cannot be used.
     """
 
-    def __init__(self, *, name: str, url: str, timeout_s: float = 10.0, token_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        timeout_s: float = 10.0,
+        token_file: Path | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self.name = name
         self._url = _parse_url(name, url)
         if token_file is not None and self._url.raw_user is not None:
             raise ValueError(f"receiver {name}: the URL has a user and there is a token file; only one can be sent")
         self._timeout_s = timeout_s
         self._token_file = token_file
+        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         # No cache of names: alerts are rare, and a receiver that moved must be found.
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(), use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._resolver), use_dns_cache=False)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
@@ -143,7 +155,8 @@ class WebhookSink:
     def _secrets(self, token: str | None) -> list[str]:
         url = self._url
         found = [token, url.user, url.raw_user, url.password, url.raw_password, url.query_string, url.raw_query_string]
-        found += [*url.query.values(), *url.parts[1:], *url.raw_parts[1:]]
+        # Shorter ones are words of the path, such as "services", that an answer may well contain.
+        found += [part for part in (*url.query.values(), *url.parts, *url.raw_parts) if len(part) >= _SECRET_PART]
         if url.user is not None:
             found.append(base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode())
         return [secret for secret in found if secret]
@@ -159,26 +172,6 @@ class WebhookSink:
         if not re.fullmatch(r"[!-~]+", token):
             raise AlertUndelivered(f"{self._where}: token file {self._token_file} does not hold one token")
         return token
-
-
-def payload(alert: Alert) -> dict[str, Any]:
-    """Build the JSON object of an alert; `WebhookSink` describes it."""
-    return {
-        "id": alert_id(dedup_key=alert.dedup_key, reason=alert.reason, resolved=alert.resolved, at_s=alert.at_s),
-        "title": alert.title,
-        "text": render_text(alert),
-        "severity": alert.severity.value,
-        "reason": alert.reason,
-        "dedup_key": alert.dedup_key,
-        "resolved": alert.resolved,
-        "policy": alert.policy,
-        "at": iso_utc(alert.at_s),
-        "what": alert.what,
-        "evidence": alert.evidence,
-        "done": alert.done,
-        "to_do": alert.to_do,
-        "details": _plain(alert.details),
-    }
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -216,6 +209,8 @@ def _parse_url(name: str, text: str) -> URL:
 
 
 def _network_error(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted ({error.certificate_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
     return type(error).__name__
@@ -224,16 +219,3 @@ def _network_error(error: aiohttp.ClientError) -> str:
 def _gives_away(text: str, secret: str) -> bool:
     length = min(len(secret), _TELLTALE)
     return any(secret[start : start + length] in text for start in range(len(secret) - length + 1))
-
-
-def _plain(value: object) -> object:
-    """Make a value of what JSON knows; a NaN becomes null."""
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [_plain(item) for item in value]
-    return str(value)

@@ -181,6 +181,7 @@ class ClusterCache:
                     change = await anext(stream, None)
                 if change is None:
                     return
+                self._hear(feed)
                 if feed.mirror.absorb(change):
                     self._on_change(kind, change.object)
             feed.relist = True

@@ -33,6 +33,8 @@ _FOR_ALL = frozenset({DESTINATION_RULE, SERVICE})
 DRAIN_S = 5.0
 """Time for alerts to go out after SIGTERM. Those that do not are in `.status` and are sent by the next leader."""
 
+_SILENT_S = 60.0
+
 
 class Changes:
     """What the cache reports, kept until somebody asks."""
@@ -81,6 +83,7 @@ class Daemon:
         self._judging = judging
         self._changes = changes
         self._runners: dict[Ref, Runner] = {}
+        self._identities: dict[Ref, tuple[object, ...]] = {}
         self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
         self._stopping = False
 
@@ -88,6 +91,11 @@ class Daemon:
         """Return what is remembered of a policy; None where it is not run."""
         runner = self._runners.get(ref)
         return runner.state if runner else None
+
+    def silent_policies(self) -> list[str]:
+        """Name the policies whose task has not turned for much longer than it may: a bug, to be mended by a restart."""
+        limit_s = 2 * self._services.idle_s + _SILENT_S
+        return [f"{ref.namespace}/{ref.name}" for ref, runner in self._runners.items() if runner.silent_s > limit_s]
 
     def stop(self) -> None:
         """Finish: turns under way end, evidence is kept, then `run` returns."""
@@ -135,23 +143,32 @@ class Daemon:
 
     def _reconsider(self, policies: asyncio.TaskGroup, refs: set[Ref]) -> None:
         for ref in refs:
-            runner = self._runners.get(ref)
-            if self.cache.get(ref) is None:
-                if runner is not None:
-                    runner.delete()
-                    self._leaving.append(self._runners.pop(ref))
+            obj = self.cache.get(ref)
+            identity = _identity(obj)
+            known = self._identities.get(ref)
+            if identity == known:
+                continue  # only its status changed: that was us
+            if known is not None and (identity is None or identity[0] != known[0]):
+                self._end(ref)
+            if identity is None:
+                self._identities.pop(ref, None)
                 continue
-            if runner is None:
-                self._runners[ref] = runner = Runner(
-                    Reconciler(self._services, ref),
-                    judging=self._judging,
-                    metrics=self._services.metrics,
-                    clock=self._services.clock,
-                )
-                policies.create_task(runner.run(), name=f"policy {ref.namespace}/{ref.name}")
-            runner.wake()
-        if refs:
-            self._wake_rivals(refs)
+            self._identities[ref] = identity
+            if ref not in self._runners:
+                self._begin(policies, ref)
+            self._runners[ref].wake()
+        self._wake_rivals(refs)
+
+    def _begin(self, policies: asyncio.TaskGroup, ref: Ref) -> None:
+        reconciler = Reconciler(self._services, ref)
+        runner = Runner(reconciler, judging=self._judging, metrics=self._services.metrics, clock=self._services.clock)
+        self._runners[ref] = runner
+        policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+
+    def _end(self, ref: Ref) -> None:
+        runner = self._runners.pop(ref)
+        runner.delete()
+        self._leaving.append(runner)
 
     def _wake_rivals(self, refs: set[Ref]) -> None:
         """Wake the others of a namespace in which a policy went: it may have freed their VirtualService."""
@@ -168,6 +185,15 @@ class Daemon:
             for policy, runner in self._runners.items()
             if policy.namespace in namespaces or any(runner.concerns(ref) for ref in some)
         ]
+
+
+def _identity(policy: Object | None) -> tuple[object, ...] | None:
+    """Tell what of a policy a person can have changed: all but its status. The first part is another for a policy made anew."""
+    if policy is None:
+        return None
+    metadata = policy["metadata"]
+    annotations = tuple(sorted((metadata.get("annotations") or {}).items()))
+    return metadata.get("uid"), metadata.get("generation"), annotations, metadata.get("deletionTimestamp")
 
 
 def _name(obj: Object) -> tuple[str, str]:

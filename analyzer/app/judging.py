@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import structlog
 
 from analyzer.app.ledger import Anomaly, Demand, Statement, build_intervals, window_for
@@ -18,7 +19,10 @@ from analyzer.core.rollout import TelemetryHealth
 from analyzer.errors import MetricsUnavailable
 from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("serin.judging")
+
+_AFTER_SCRAPE = 0.05
+"""Intervals end this share of the scrape interval after a scrape: scrapes come within a few milliseconds of their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +141,6 @@ class Judging:
             return await self._telemetry.fetch(query)
 
     def _judge(self, orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
-        # A rollout without a checkpoint begins now: earlier counts may be an older revision's, under the same labels.
-        orders = [
-            order
-            if order.demand.since_s is not None
-            else replace(order, demand=replace(order.demand, since_s=window.query.end_s))
-            for order in orders
-        ]
         try:
             return _judge_together(orders, window)
         except Exception:
@@ -163,14 +160,19 @@ def _judge_alone(order: JudgeOrder, window: TelemetryWindow) -> JudgeAnswer:
 
 
 def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
-    results = build_intervals(window, [order.demand for order in orders])
+    anchor_s = _anchor_s(window)
+    demands = [
+        order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
+        for order in orders
+    ]
+    results = build_intervals(window, demands)
     assessments = judge(
         [
             JudgeRequest(
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=tuple(_without_mixed_weight(order, interval) for interval in result.intervals),
+                intervals=tuple(_weighed(order, interval) for interval in result.intervals if _counts(order, interval)),
             )
             for order, result in zip(orders, results, strict=True)
         ]
@@ -181,7 +183,31 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow) -> li
     ]
 
 
-def _without_mixed_weight(order: JudgeOrder, interval: Interval) -> Interval:
+def _anchor_s(window: TelemetryWindow) -> float:
+    """Say where the intervals of a new rollout begin: just after a scrape.
+
+    So each interval ends just after a scrape too, and is complete as soon as that is stored; on any other grid its counts
+    would wait for its end.
+    """
+    reporters = window.reporters
+    if not reporters.times.size:
+        return window.query.end_s
+    first = reporters.times[: reporters.offsets[1]]
+    spacing_s = float(np.median(np.diff(first))) if first.size > 1 else 0.0
+    return float(first[0]) + _AFTER_SCRAPE * spacing_s
+
+
+def _counts(order: JudgeOrder, interval: Interval) -> bool:
+    """Tell whether an interval belongs to this rollout.
+
+    Before it began, and before it has any weight, requests to the canary are an older revision's: the labels are the same.
+    Intervals without them tell how the stable version usually does.
+    """
+    return interval.canary.requests == 0 or (order.demand.since_s is not None and order.demand.weight > 0)
+
+
+def _weighed(order: JudgeOrder, interval: Interval) -> Interval:
+    """Take the weight off intervals in which it changed."""
     began_s = interval.end_s - interval.seconds
     if order.mixed_until_s is None or began_s >= order.mixed_until_s:
         return interval

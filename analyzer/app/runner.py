@@ -44,6 +44,12 @@ class Runner:
         self._stopping = False
         self._failures = 0
         self._interest: frozenset[Ref] | None = None
+        self._turned_at_s = clock.monotonic_s()
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the last turn ended [s]."""
+        return self._clock.monotonic_s() - self._turned_at_s
 
     @property
     def state(self) -> RolloutState:
@@ -92,10 +98,11 @@ class Runner:
         answer, self._answer = self._answer, None
         began_s = self._clock.monotonic_s()
         result = await self._guarded(answer)
-        duration_s = self._clock.monotonic_s() - began_s
+        self._turned_at_s = self._clock.monotonic_s()
+        duration_s = self._turned_at_s - began_s
         self._metrics.observe_turn(duration_s)
         if isinstance(result, _Failure):
-            self._answer = self._answer or answer  # not lost: it may be taken in next time
+            self._keep(answer)
             return result.wait_s
         self._failures = 0
         self._interest = result.interest
@@ -103,6 +110,11 @@ class Runner:
             self._judging.submit(result.order, self._deliver)
         self._report(result, answer, duration_s)
         return result.wait_s
+
+    def _keep(self, answer: JudgeAnswer | None) -> None:
+        """Take an answer in next time that this turn did not come to, unless there is a newer one by now."""
+        if self._answer is None:
+            self._answer = answer
 
     def _deliver(self, answer: JudgeAnswer) -> None:
         self._answer = answer

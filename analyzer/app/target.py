@@ -13,14 +13,8 @@ from analyzer.policy import mesh
 from analyzer.policy.findings import Code, Severity
 from analyzer.policy.findings import Problem as PolicyProblem
 from analyzer.policy.model import CanaryPolicy
-from analyzer.policy.target import (
-    StageTarget,
-    VersionTarget,
-    check_weights,
-    heavier_version,
-    resolve_routes,
-    resolve_workload,
-)
+from analyzer.policy.routes import StageTarget, check_weights, heavier_version, resolve_routes
+from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
 from analyzer.policy.versions import Version
 from analyzer.ports import DEPLOYMENT, DESTINATION_RULE, POD, SERVICE, VIRTUAL_SERVICE, Object, Ref
 
@@ -134,10 +128,9 @@ def _observed(
     workloads: Mapping[str, VersionTarget | None],
 ) -> ObservedTarget | Problem:
     namespace = policy.metadata.namespace
-    first, second = versions
-    behind = [workload.deployment for workload in workloads.values() if workload is not None]
-    if len(behind) == 2 and behind[0] == behind[1]:
-        return Problem("DeploymentShared", f"{first.name} and {second.name} are both Deployment {behind[0]}.")
+    first, second = (workloads[version.name] for version in versions)
+    if first is not None and second is not None and (same := check_workloads(first, second)):
+        return _joined(same)
     pods = {name: _pods(cache, namespace, workload) for name, workload in workloads.items()}
     views = tuple(_version_view(cache, namespace, v.name, workloads[v.name]) for v in versions)
     return ObservedTarget(

@@ -16,6 +16,7 @@ from analyzer.sandbox.view import PlainView, choose_view, results_table
 _EXIT_UNEXPECTED = 1
 _EXIT_USAGE = 2
 _EXIT_UNREACHABLE = 4
+_EXIT_INTERRUPTED = 130
 
 
 def play_demo(release: str | None, *, plain: bool, log_file: Path | None) -> int:
@@ -26,27 +27,31 @@ def play_demo(release: str | None, *, plain: bool, log_file: Path | None) -> int
     except SerinError as error:
         console.print(f"serin demo: {error}", highlight=False, markup=False)
         return _EXIT_USAGE
-    view = PlainView(console) if plain else choose_view(console)
     with (log_file or Path(os.devnull)).open("a", encoding="utf-8") as stream:
         logs.configure(json=log_file is not None, stream=stream)
+        view = PlainView(console) if plain else choose_view(console)
         try:
             with view:
                 results = asyncio.run(Demo(scenes, view).play())
-        except* SerinError as group:
-            for error in _leaves(group):
-                console.print(f"serin demo: {error}", highlight=False, markup=False)
-            return _EXIT_UNREACHABLE
-        except* KeyboardInterrupt:
+        except KeyboardInterrupt:
             console.print("stopped")
-            return 130
+            return _EXIT_INTERRUPTED
+        except (SerinError, BaseExceptionGroup) as error:
+            expected, bugs = _sorted_out(error)
+            for text in expected:
+                console.print(f"serin demo: {text}", highlight=False, markup=False)
+            if bugs:
+                raise
+            return _EXIT_UNREACHABLE
     return _conclude(console, results)
 
 
-def _leaves(group: BaseExceptionGroup[SerinError]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+def _sorted_out(error: BaseException) -> tuple[list[str], bool]:
+    """Return the texts of expected errors, and whether there are any others, which are bugs."""
+    if isinstance(error, BaseExceptionGroup):
+        parts = [_sorted_out(part) for part in error.exceptions]
+        return [text for texts, _ in parts for text in texts], any(bug for _, bug in parts)
+    return ([str(error)], False) if isinstance(error, SerinError) else ([], True)
 
 
 def _conclude(console: Console, results: list[Result]) -> int:

@@ -83,6 +83,11 @@ class Chronicle:
             self.replicas = replicas
             self.replicas_at_s.append((self.now_s, replicas))
 
+    def replicas_since(self, at_s: float) -> list[tuple[float, dict[str, int]]]:
+        """Return what the replicas were then, and their changes since."""
+        before = [entry for entry in self.replicas_at_s if entry[0] < at_s]
+        return [*before[-1:], *(entry for entry in self.replicas_at_s if entry[0] >= at_s)]
+
 
 async def _follow(cluster: MemoryCluster, ref: Ref) -> AsyncIterator[Object]:
     """Yield one object, now and at every change."""
@@ -117,7 +122,9 @@ class Demo:
         self._view.say("Starting two versions of helloworld, Envoy, Prometheus and the users …")
         manifests = demo_manifests(self._scenes[0])
         templates = {
-            obj["metadata"]["name"]: copy.deepcopy(obj["spec"]["template"]) for obj in example_objects("helloworld") if obj["kind"] == "Deployment"
+            obj["metadata"]["name"]: copy.deepcopy(obj["spec"]["template"])
+            for obj in example_objects("helloworld")
+            if obj["kind"] == "Deployment"
         }
         async with (
             World(manifests, Options(scrape_s=SCRAPE_S)) as world,
@@ -125,7 +132,10 @@ class Demo:
             self._recorded(world, serin) as chronicle,
         ):
             await world.users.start(REQUESTS_PER_S)
-            results = [await self._scene(n, scene, world, serin, chronicle, templates) for n, scene in enumerate(self._scenes, 1)]
+            results = [
+                await self._scene(number, chronicle=chronicle, templates=templates)
+                for number in range(1, len(self._scenes) + 1)
+            ]
             await world.users.stop()
         return results
 
@@ -166,15 +176,8 @@ class Demo:
                 )
             await asyncio.sleep(_FRAME_S)
 
-    async def _scene(
-        self,
-        number: int,
-        scene: Scene,
-        world: World,
-        serin: Assembly,
-        chronicle: Chronicle,
-        templates: Mapping[str, Object],
-    ) -> Result:
+    async def _scene(self, number: int, *, chronicle: Chronicle, templates: Mapping[str, Object]) -> Result:
+        scene, world = self._scenes[number - 1], chronicle.world
         self._number = number
         known = _canary_revision(chronicle)
         version = "v2" if number == 1 else _lighter(chronicle.weights)
@@ -259,9 +262,8 @@ def _result(
         failed_by_canary=failed.get(version, 0),
         failed_otherwise=failed.get(other, 0) + failed.get(GATEWAY, 0),
         replicas=tuple(
-            (at - began_s, replicas.get(other, 0), replicas.get(version, 0))
-            for at, replicas in chronicle.replicas_at_s
-            if at >= began_s
+            (max(at - began_s, 0.0), replicas.get(other, 0), replicas.get(version, 0))
+            for at, replicas in chronicle.replicas_since(began_s)
         ),
     )
 

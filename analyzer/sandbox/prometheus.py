@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,16 +81,16 @@ def _build_relabeling() -> list[dict[str, Any]]:
 
 
 def find_prometheus() -> str:
-    """Find `prometheus` in PATH.
+    """Find `prometheus`: in PATH, or beside the interpreter, where `make` puts it.
 
     Raises
     ------
     TerminalError
         There is none; the message says how to get it.
     """
-    found = shutil.which("prometheus")
+    found = shutil.which("prometheus") or shutil.which("prometheus", path=Path(sys.executable).parent)
     if found is None:
-        raise TerminalError("no `prometheus` in PATH: on Debian and Ubuntu, apt-get install prometheus")
+        raise TerminalError("there is no `prometheus` in PATH: `make demo` fetches it, or: apt-get install prometheus")
     return found
 
 

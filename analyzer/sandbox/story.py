@@ -17,7 +17,7 @@ POLICY_SPEC: Final[dict[str, Any]] = {
     "judge": {
         "harmBudget": "1%",
         "latency": {"warmUp": "10s"},
-        "dwell": {"min": "6s", "max": "40s"},
+        "dwell": {"min": "6s", "max": "45s"},
         "bake": "10s",
     },
     "deadlines": {"canaryReady": "1m", "blind": "1m"},

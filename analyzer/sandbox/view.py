@@ -13,14 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.core.judge.types import Evidence, Rates
-from analyzer.core.rollout import Phase, RolloutState
-from analyzer.core.rollout import wording
+from analyzer.core.rollout import Phase, RolloutState, wording
 from analyzer.sandbox.story import Result, Scene
 
 _BAR = 24
 _LINES = 10
 _PLAIN_EVERY_S = 5.0
-_STYLE = {Phase.PROMOTED: "bold green", Phase.ROLLED_BACK: "bold red", Phase.ROLLING_BACK: "bold red", Phase.BAKING: "yellow"}
+_STYLE = {
+    Phase.PROMOTED: "bold green",
+    Phase.ROLLED_BACK: "bold red",
+    Phase.ROLLING_BACK: "bold red",
+    Phase.BAKING: "yellow",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,8 @@ def status_line(frame: Frame) -> str:
     """Tell a frame in one line."""
     state = frame.state
     parts = [
-        f"{name} {frame.weights.get(name, 0):3d} % on {frame.replicas.get(name, 0)} pods" for name in sorted(frame.weights)
+        f"{name} {frame.weights.get(name, 0):3d} % on {frame.replicas.get(name, 0)} pods"
+        for name in sorted(frame.weights)
     ]
     parts.append(state.phase.value)
     if state.evidence is not None and state.evidence.intervals:
@@ -188,7 +193,8 @@ def _versions(frame: Frame) -> Table:
         table.add_row(
             Text(f"{role} {name}", style=f"bold {colour}"),
             f"{weight} %",
-            Text("█" * round(_BAR * weight / 100), style=colour) + Text("░" * (_BAR - round(_BAR * weight / 100)), style="dim"),
+            Text("█" * round(_BAR * weight / 100), style=colour)
+            + Text("░" * (_BAR - round(_BAR * weight / 100)), style="dim"),
             str(frame.replicas.get(name, 0)),
             *_rate_cells(rates),
         )

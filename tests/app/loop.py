@@ -1,8 +1,7 @@
 """A daemon of one policy, turned by hand: killed and started again wherever a test wants."""
 
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.app.judging import JudgeAnswer, Judging
@@ -25,6 +24,8 @@ from analyzer.ports import (
     Object,
     Ref,
     Telemetry,
+    TelemetryQuery,
+    TelemetryWindow,
 )
 from tests.app.model import POLICY, ROUTE, ModelMesh
 from tests.fakes import Decide, FakeTelemetry, FaultyCluster, Killed, RecordingSink
@@ -82,7 +83,7 @@ class CountedTelemetry:
     async def now_s(self) -> float:
         return await self._inner.now_s()
 
-    async def fetch(self, query):  # type: ignore[no-untyped-def]
+    async def fetch(self, query: TelemetryQuery) -> TelemetryWindow:
         number = self._cluster._begin("fetch")
         await self._cluster._fault(number, "fetch", "before")
         answer = await self._inner.fetch(query)
@@ -110,7 +111,9 @@ class Loop:
         cluster = FaultyCluster(self.mesh.cluster, self._decide)
         view = ListedView(cluster)
         metrics = Metrics()
-        outbox = Outbox({"log": self.sink}, default=("log",), clock=self.mesh.clock, metrics=metrics, rng=random.Random(1))
+        outbox = Outbox(
+            {"log": self.sink}, default=("log",), clock=self.mesh.clock, metrics=metrics, rng=random.Random(1)
+        )
         services = Services(
             cluster=cluster,
             cache=view,
@@ -188,11 +191,6 @@ class Loop:
             await self.cycle()
         status = self.mesh.read(POLICY).get("status") or {}
         raise AssertionError(f"not done after {cycles} cycles: {status.get('phase')}: {status.get('message')}")
-
-
-@asynccontextmanager
-async def running(loop: Loop) -> AsyncIterator[Loop]:
-    yield loop
 
 
 __all__ = ["POLICY", "ROUTE", "Incarnation", "Loop"]

@@ -9,7 +9,14 @@ from typing import ClassVar
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from analyzer.errors import ClusterUnavailable, OutcomeUnknown, WriteRefused
 from analyzer.ports import EVENT, Ref
@@ -135,7 +142,9 @@ class Disturbed(RuleBasedStateMachine):
         self.loop.decide = lambda *_: None
 
     @rule(
-        fault=st.sampled_from(FAULTS), method=st.sampled_from(["patch", "replace_status", "get", "create"]), cycles=st.integers(1, 3)
+        fault=st.sampled_from(FAULTS),
+        method=st.sampled_from(["patch", "replace_status", "get", "create"]),
+        cycles=st.integers(1, 3),
     )
     def go_on_with_failing_calls(self, fault: Exception, method: str, cycles: int) -> None:
         self.loop.decide = lambda _n, called, now: fault if (called, now) == (method, "before") else None
@@ -187,7 +196,11 @@ def test_whatever_happens_every_release_comes_to_its_right_end() -> None:
     run_state_machine_as_test(
         Disturbed,
         settings=settings(
-            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=25,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )
 

@@ -188,7 +188,7 @@ def _shows(reporter: Reporter, store: Store) -> Iterator[Show]:
 
 def _expect(truth: Truth, demand: int, show: Show) -> None:
     own = (2 * demand, 2 * demand + 1)
-    number = -int(-show.time // WIDTH)
+    number = -int(-(show.time - SINCE) // WIDTH)  # the grid begins at SINCE
     if show.time <= SINCE or not any(kind.workload in own for kind in show.counted):
         return
     truth.filled.add(number)
@@ -228,7 +228,7 @@ def as_dict(statement: Statement) -> dict[float, tuple[float, Counter[str]]]:
 def expected(truth: Truth) -> dict[float, tuple[float, Counter[str]]]:
     said, before = {}, SINCE
     for number in sorted(truth.filled):
-        end = float(number * WIDTH)
+        end = float(SINCE + number * WIDTH)
         if number in truth.counts:
             said[end] = (end - max(before, end - 3 * WIDTH), +truth.counts[number])
         before = end

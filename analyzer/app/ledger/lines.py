@@ -72,14 +72,16 @@ class Lines:
 
 def to_ms(times: "Floats") -> "Ints":
     """Prometheus keeps whole milliseconds: so do we, and sums and comparisons are exact."""
-    return np.rint(times * 1000.0).astype(np.int64)
+    whole: Ints = np.rint(times * 1000.0).astype(np.int64)
+    return whole
 
 
 def ranges(starts: "Ints", lengths: "Ints") -> "Ints":
     """Concatenate `arange(start, start + length)`."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if ends.size else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return places
 
 
 def joined(*parts: "Ints") -> "Ints":
@@ -88,7 +90,7 @@ def joined(*parts: "Ints") -> "Ints":
     for part in parts[1:]:
         low = int(part.min()) if part.size else 0
         span = int(part.max()) - low + 1 if part.size else 1
-        key = key * np.int64(span) + (part - np.int64(low))
+        key = key * span + (part - low)
     return key
 
 

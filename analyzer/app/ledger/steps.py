@@ -76,7 +76,8 @@ def find_hidden_restarts(lines: "Lines", scrapes: Scrapes) -> None:
     ends = np.flatnonzero(fell) + 1
     if ends.size:
         at = scrapes.locate(lines.reporter[lines.line[ends]], lines.t_ms[ends])
-        scrapes.add_restarts(at[scrapes.may_be_restart()[at]])
+        within = lines.t_ms[ends - 1] == scrapes.before_ms[at]  # or it fell at an earlier scrape that did not show it
+        scrapes.add_restarts(at[within & scrapes.may_be_restart()[at]])
 
 
 def measure_steps(lines: "Lines", scrapes: Scrapes, *, interval_ms: "Ints", start_ms: int) -> Steps:

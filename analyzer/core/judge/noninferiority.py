@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 CLAIMS: Final = ("errors", "latency p50", "latency p85", "latency p98.5", "completions")
 N_LATENCY_CLAIMS: Final = 3
-ERRORS: Final = 0
-LATENCY: Final = slice(1, 1 + N_LATENCY_CLAIMS)
 COMPLETIONS: Final = len(CLAIMS) - 1
 _LATENCY_SHARES: Final = np.array([0.5, 0.15, 0.015])
 

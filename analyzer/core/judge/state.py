@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _VERSION: Final = "1."
 _HEAD: Final = struct.Struct("<HH")
 _MOST_BYTES: Final = 1 << 16
-_MOST_EDGES: Final = 64
+_MOST_EDGES: Final = 256
 
 
 @lru_cache(maxsize=_MOST_EDGES + 1)

@@ -63,3 +63,18 @@ def test_harm_is_found_in_time(canary: Behaviour, at_most_s: float) -> None:
     found = harm_seconds(30, 240.0, world=lambda seed: World(seed=seed), canary=canary)
     assert share_found(found) == 1.0
     assert float(np.median(found)) <= at_most_s
+
+
+def test_a_release_exactly_at_the_margin_is_seldom_called_proven() -> None:
+    # The margin for errors at 25 % with the default budget: 1.1 times 0.1 % + 0.4 %. Harm plays no part in a claim.
+    at_margin = Behaviour(errors=1.1 * 0.001 + 0.004)
+    worlds = [World(seed=seed, rate=1000.0, pods=(4, 2)) for seed in range(100)]
+    states = [initial_state() for _ in worlds]
+    proven = np.zeros(len(worlds), dtype=np.bool_)
+    for _ in range(40):
+        step = Step("primary/10", 25.0)
+        intervals = [world.interval(at_margin) for world in worlds]
+        answers = judge([JudgeRequest(s, SETTINGS, step, (i,)) for s, i in zip(states, intervals, strict=True)])
+        states = [answer.state for answer in answers]
+        proven |= [a.evidence.proof["errors"] >= a.evidence.log_proof_threshold for a in answers]
+    assert proven.mean() <= 0.05

@@ -1,0 +1,76 @@
+# The two commands of the README do all the set-up: `make demo` and `make test`. They install what they need, say so, and are
+# quick the second time. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+READY := $(VENV)/.ready
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+# --- set-up ---
+
+# Hashes in the lock file are checked; nothing is resolved anew.
+$(READY): requirements.lock pyproject.toml
+	@echo "Installing Serin and what it needs into $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Installing python3-venv …"; $(SUDO) apt-get update -qq; $(SUDO) apt-get install -y -qq python3-venv >/dev/null; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The package is unpacked, not installed: no service of its own is started on anybody's machine, and no root is needed unless
+# the package lists are missing.
+PROMETHEUS := $(if $(shell command -v prometheus),,$(BIN)/prometheus)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+$(BIN)/prometheus: | $(READY)
+	@echo "Fetching Debian's prometheus into $(VENV) …"
+	@rm -rf $(VENV)/deb && mkdir -p $(VENV)/deb
+	@cd $(VENV)/deb && { apt-get download -qq prometheus 2>/dev/null || { $(SUDO) apt-get update -qq && apt-get download -qq prometheus; }; }
+	@dpkg-deb -x $(VENV)/deb/prometheus_*.deb $(VENV)/deb
+	@mv $(VENV)/deb/usr/bin/promtool $(VENV)/deb/usr/bin/prometheus $(BIN)/ && touch $@ && rm -rf $(VENV)/deb
+
+# --- what people run ---
+
+.PHONY: demo
+demo: $(READY) $(PROMETHEUS) ## Three releases on real traffic: one promoted, two rolled back
+	@$(BIN)/serin demo
+
+.PHONY: test
+test: $(READY) $(PROMETHEUS) ## All tests: unit, property, real Prometheus, real Envoy
+	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(READY) ## Lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(READY) ## Figures of the judge, the ledger and the loop; the same in bench.json
+	@$(BIN)/python -m tests.bench
+
+.PHONY: format
+format: $(READY) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(READY) ## Resolve the lock file anew (needs `uv` on the PATH)
+	@uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes --no-header \
+	  --no-emit-index-url --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%F)" -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what the other commands made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench.json dist

@@ -1,0 +1,108 @@
+"""A daemon, put together from its parts: the one place that knows both the loop and the adapters."""
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analyzer.adapters.clock import SystemClock
+from analyzer.adapters.logsink import LogSink
+from analyzer.adapters.prometheus import PrometheusTelemetry
+from analyzer.adapters.webhook import WebhookSink
+from analyzer.app.cache import ClusterCache
+from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.judging import Judging
+from analyzer.app.metrics import Metrics
+from analyzer.app.outbox import Outbox
+from analyzer.app.writer import Services
+from analyzer.ports import AlertSink, Clock, Cluster
+
+LOG = "log"
+"""The receiver that is always there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator decides.
+
+    Attributes
+    ----------
+    prometheus_url
+        Without `/api/v1`.
+    reporter
+        Whose metrics are read: `source` (sidecars and gateways) or `waypoint`.
+    bearer_token_file
+        For Prometheus; read at each request.
+    period_s
+        Time between two reads of telemetry [s].
+    checkpoint_s
+        How often evidence is written to `.status` [s].
+    call_timeout_s
+        What one call of a port may take [s].
+    webhooks
+        Receivers of alerts: name and URL. The log is one too, and gets all that names no receiver.
+    dry_run
+        Decide and report, write nothing.
+    instance
+        Names this process in Events.
+    """
+
+    prometheus_url: str
+    reporter: str = "source"
+    bearer_token_file: Path | None = None
+    period_s: float = 5.0
+    checkpoint_s: float = 30.0
+    call_timeout_s: float = 10.0
+    webhooks: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+    instance: str = "serin"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A daemon with the parts that others look at."""
+
+    daemon: Daemon
+    metrics: Metrics
+    cache: ClusterCache
+    telemetry: PrometheusTelemetry
+
+
+@asynccontextmanager
+async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Assembly]:
+    """Put a daemon together; what it holds open is closed on the way out."""
+    clock = clock or SystemClock()
+    metrics = Metrics()
+    changes = Changes()
+    async with AsyncExitStack() as stack:
+        sinks: dict[str, AlertSink] = {LOG: LogSink()}
+        for name, url in settings.webhooks.items():
+            sinks[name] = await stack.enter_async_context(WebhookSink(name=name, url=url))
+        telemetry = PrometheusTelemetry(
+            settings.prometheus_url, reporter=settings.reporter, bearer_token_file=settings.bearer_token_file
+        )
+        stack.push_async_callback(telemetry.aclose)
+        cache = ClusterCache(
+            cluster, WATCHED, clock=clock, call_timeout_s=settings.call_timeout_s, on_change=changes.note
+        )
+        services = Services(
+            cluster=cluster,
+            cache=cache,
+            clock=clock,
+            outbox=Outbox(
+                sinks,
+                default=tuple(settings.webhooks) or (LOG,),
+                clock=clock,
+                metrics=metrics,
+                rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
+            ),
+            metrics=metrics,
+            instance=settings.instance,
+            call_timeout_s=settings.call_timeout_s,
+            checkpoint_s=settings.checkpoint_s,
+            dry_run=settings.dry_run,
+        )
+        judging = Judging(telemetry, clock, metrics, period_s=settings.period_s, call_timeout_s=settings.call_timeout_s)
+        daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
+        yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)

@@ -1,0 +1,158 @@
+"""`serin run`: options checked, the daemon run until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from analyzer.adapters.clock import SystemClock
+from analyzer.adapters.memory import KINDS, MemoryCluster
+from analyzer.app import logs
+from analyzer.assembly import Assembly, Settings, assemble
+from analyzer.errors import PolicyError, SerinError
+from analyzer.policy.load import load_objects
+from analyzer.policy.quantities import parse_duration
+from analyzer.web.server import serve
+
+log = structlog.get_logger("serin")
+
+_EXIT_USAGE = 2
+_EXIT_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options as the user wrote them."""
+
+    prometheus: str
+    manifests: tuple[Path, ...]
+    listen: str
+    period: str
+    reporter: str
+    webhooks: tuple[str, ...]
+    dry_run: bool
+    log_format: str
+    log_level: str
+
+
+class UsageError(PolicyError):
+    """An option is not what it should be."""
+
+    reason = "UsageError"
+
+
+def run_daemon(options: RunOptions) -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code."""
+    try:
+        if options.log_format not in {"auto", "json", "text"}:
+            raise UsageError(f"--log-format {options.log_format}: take auto, json or text")
+        logs.configure(json={"auto": None, "json": True, "text": False}[options.log_format], level=options.log_level)
+        settings, (host, port) = settings_of(options), parse_address(options.listen)
+        cluster = seeded_cluster(options.manifests)
+    except (SerinError, ValueError) as error:
+        print(f"serin run: {error}")
+        return _EXIT_USAGE
+    try:
+        asyncio.run(_run(cluster, settings, host=host, port=port))
+    except SerinError as error:
+        print(f"serin run: {error}")
+        return _EXIT_FAILED
+    return 0
+
+
+def settings_of(options: RunOptions) -> Settings:
+    """Check the options.
+
+    Raises
+    ------
+    UsageError
+        With the option, and how to write it.
+    """
+    parts = urlsplit(options.prometheus)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"--prometheus {options.prometheus}: write a URL, http://prometheus.istio-system:9090, say")
+    if options.reporter not in {"source", "waypoint"}:
+        raise UsageError(f"--reporter {options.reporter}: take source (sidecars, gateways) or waypoint (ambient)")
+    webhooks: dict[str, str] = {}
+    for text in options.webhooks:
+        name, equals, url = text.partition("=")
+        if not equals or not name or name in webhooks or urlsplit(url).scheme not in {"http", "https"}:
+            raise UsageError("--webhook: write NAME=URL, oncall=https://alerts.example/hook, say; each name once")
+        webhooks[name] = url
+    try:
+        period_s = parse_duration(options.period)
+    except ValueError as error:
+        raise UsageError(f"--period {options.period}: {error}") from None
+    return Settings(
+        prometheus_url=options.prometheus.rstrip("/"),
+        reporter=options.reporter,
+        period_s=period_s,
+        webhooks=webhooks,
+        dry_run=options.dry_run,
+    )
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read `host:port`.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"--listen {text}: write HOST:PORT, 0.0.0.0:8080, say")
+    return host.strip("[]"), int(port)
+
+
+def seeded_cluster(paths: Sequence[Path]) -> MemoryCluster:
+    """Make an in-memory cluster with all objects of some files and folders.
+
+    Raises
+    ------
+    PolicyError
+        A file cannot be read, or the cluster refuses an object.
+    """
+    cluster = MemoryCluster(SystemClock())
+    files = [file for path in paths for file in (sorted(path.glob("**/*.yaml")) if path.is_dir() else [path])]
+    if not files:
+        raise UsageError(f"--manifests {' '.join(map(str, paths))}: no YAML file there")
+    served = {kind.kind for kind in KINDS}
+    for obj in load_objects(files):
+        if obj["kind"] in served:
+            try:
+                cluster.apply(obj)
+            except SerinError as error:
+                raise PolicyError(f"{obj['kind']} {obj.get('metadata', {}).get('name')}: {error}") from error
+    return cluster
+
+
+async def _run(cluster: MemoryCluster, settings: Settings, *, host: str, port: int) -> None:
+    async with AsyncExitStack() as stack:
+        serin = await stack.enter_async_context(assemble(cluster, settings))
+        address = await stack.enter_async_context(
+            serve(serin.metrics, live=lambda: _live(serin), ready=lambda: _ready(serin), host=host, port=port)
+        )
+        log.info("listening", url=address.url)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, serin.daemon.stop)
+        await serin.daemon.run()
+
+
+def _live(serin: Assembly) -> tuple[bool, dict[str, object]]:
+    """Tell whether the loop turns: a process that answers this with False is to be restarted."""
+    silent = serin.daemon.silent_policies()
+    return not silent, {"silent": silent}
+
+
+def _ready(serin: Assembly) -> tuple[bool, dict[str, object]]:
+    """Tell whether the cluster is known. Telemetry is no condition: without it Serin still rolls back."""
+    synced = serin.cache.synced.is_set()
+    return synced, {"synced": synced, "cluster_heard_s_ago": round(serin.cache.stale_s(), 1) if synced else None}
