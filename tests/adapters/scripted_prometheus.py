@@ -1,6 +1,7 @@
 """An HTTP server on loopback that answers as a test says."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -45,6 +46,14 @@ EMPTY = success([])
 Script = Callable[[Asked], Reply | None]  # None: never answer
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # clients hang up here on purpose
+            super().handle_error(request, client_address)
+
+
 class ScriptedPrometheus:
     """Answers by `script`; `asked` has every request so far. A hanging answer ends when the server does."""
 
@@ -82,8 +91,7 @@ class ScriptedPrometheus:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 — the base class names it so
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 

@@ -13,13 +13,12 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from analyzer.errors import ClusterUnavailable, OutcomeUnknown, WriteRefused
-from analyzer.ports import EVENT, Ref
+from analyzer.ports import EVENT
 from tests.app.loop import Loop
 from tests.app.model import NAMESPACE, POLICY, Behaviour, ModelMesh
 from tests.app.test_turns import QUICK, quick_mesh
@@ -203,6 +202,3 @@ def test_whatever_happens_every_release_comes_to_its_right_end() -> None:
             print_blob=True,
         ),
     )
-
-
-__all__ = ["Ref", "precondition"]

@@ -1,5 +1,6 @@
 """Many rollouts at once, on in-memory ports, for the benchmark."""
 
+import asyncio
 import copy
 import json
 import random
@@ -12,6 +13,8 @@ import numpy as np
 
 from analyzer.adapters.memory import MemoryCluster
 from analyzer.adapters.prometheus import PrometheusTelemetry
+from analyzer.app.cache import ClusterCache
+from analyzer.app.daemon import WATCHED
 from analyzer.app.judging import Judging
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
@@ -28,7 +31,6 @@ from analyzer.ports import (
     TelemetryWindow,
     Workload,
 )
-from tests.app.loop import ListedView
 from tests.fakes import FakeTelemetry, FaultyCluster, ManualClock, RecordingSink
 
 SCRAPE_S = 15.0
@@ -76,7 +78,7 @@ class Crowd:
     def window(self, query: TelemetryQuery) -> TelemetryWindow:
         """Answer with the last scrapes of all series."""
         scrapes = np.arange(max(0, self._scrapes - _KEPT), self._scrapes + 1)
-        times = self.clock.now_s() - SCRAPE_S * (self._scrapes - scrapes)
+        times = (self.clock.now_s() - SCRAPE_S * (self._scrapes - scrapes)).astype(np.float64)
         up = {"__name__": "up", "job": "gateway", "instance": "gw:15090"}
         edges = (*map(str, ISTIO_EDGES_MS), "+Inf")
         share = np.linspace(0, 1, len(edges))
@@ -120,7 +122,7 @@ class Turns:
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
         self._cluster = FaultyCluster(crowd.cluster)
-        self._view = ListedView(crowd.cluster)
+        self._view = ClusterCache(crowd.cluster, WATCHED, clock=crowd.clock)
         metrics = Metrics()
         services = Services(
             cluster=self._cluster,
@@ -136,10 +138,16 @@ class Turns:
         telemetry = FakeTelemetry(crowd.clock, crowd.window)
         self._judging = Judging(telemetry, crowd.clock, metrics, period_s=5.0, call_timeout_s=60.0)
 
+    async def begin(self) -> None:
+        """Fill the cache; from then on, the loop's own writes keep it up to date."""
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._view.run())
+            await self._view.synced.wait()
+            following.cancel()
+
     async def all(self) -> dict[str, float]:
         """Turn every rollout once, and tell what it took: process CPU [s] and calls to the cluster."""
         self._crowd.scrape()
-        await self._view.refresh()
         orders = [result.order if result else None for result in self._results]
         answers: list[Any] = [None] * len(orders)
         began = time.process_time()
@@ -155,13 +163,14 @@ class Turns:
 
 
 class _Empty(BaseHTTPRequestHandler):
-    """A Prometheus without data."""
+    """A Prometheus with one sample of everything."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked += 1  # type: ignore[attr-defined]
         scalar = b"time" in self.path.encode()
-        result: Any = [time.time(), "1700000000"] if scalar else []
+        labels = {"job": "gateway", "instance": "gw:15090", "destination_workload": "unknown"}
+        result: Any = [time.time(), "1700000000"] if scalar else [{"metric": labels, "values": [[1_700_000_000, "1"]]}]
         body = json.dumps(
             {"status": "success", "data": {"resultType": "scalar" if scalar else "matrix", "result": result}}
         ).encode()
