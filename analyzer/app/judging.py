@@ -94,6 +94,7 @@ class Judging:
         self._metrics = metrics
         self._period_s = period_s
         self._call_timeout_s = call_timeout_s
+        self._blind = False
         self._orders: dict[str, tuple[JudgeOrder, Deliver]] = {}
         self._ordered = asyncio.Event()
 
@@ -129,8 +130,14 @@ class Judging:
             reason = error.reason if isinstance(error, MetricsUnavailable) else MetricsUnavailable.reason
             message = str(error) or f"Telemetry did not answer within {self._call_timeout_s:g} s."
             self._metrics.count_telemetry_failure(reason)
+            if not self._blind:  # once, not at every try
+                log.warning("telemetry lost; the weights of all rollouts are held", error=message)
+            self._blind = True
             health = TelemetryHealth(fresh=False, reason=reason, message=message)
             return [JudgeAnswer(order, health) for order in orders]
+        if self._blind:
+            log.info("telemetry is back")
+        self._blind = False
         return self._judge(orders, window)
 
     async def _fetch(self, demands: Sequence[Demand]) -> TelemetryWindow:

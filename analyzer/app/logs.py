@@ -183,7 +183,9 @@ def _mask_match(match: re.Match[str]) -> str:
 
 
 def _to_json(event: Mapping[str, Any], **_options: object) -> str:
-    return json_codec.dumps(_finite(event), default=str, ensure_ascii=False, allow_nan=False)
+    # What every line has comes first, for eyes that look at raw JSON.
+    first = {key: event[key] for key in ("timestamp", "level", "event", "policy") if key in event}
+    return json_codec.dumps(_finite({**first, **event}), default=str, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: object) -> object:

@@ -44,7 +44,7 @@ def serin(
     """Automated canary analysis for Istio: proves harm or harmlessness and moves the weights."""
 
 
-@app.command()
+@app.command(short_help="Check policies and what they point to.")
 def lint(
     files: Annotated[
         list[Path],
@@ -82,17 +82,23 @@ def schema(
 
 @app.command()
 def run(
-    prometheus: Annotated[str, typer.Option(help="URL of Prometheus, without /api/v1.", envvar="SERIN_PROMETHEUS")],
+    prometheus: Annotated[
+        str, typer.Option(help="Where Prometheus is, without /api/v1.", metavar="URL", envvar="SERIN_PROMETHEUS")
+    ],
     manifests: Annotated[
         list[Path],
         typer.Option(
-            help="Files or folders that the in-memory cluster begins with. (The real API server is not supported yet.)",
+            help="Files or folders that the in-memory cluster begins with; its Deployments are taken for ready. "
+            "(The real API server is not supported yet.)",
+            metavar="PATH",
             show_default=False,
         ),
     ],
     *,
-    listen: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1:8080",
-    period: Annotated[str, typer.Option(help="Time between two reads of telemetry.")] = "5s",
+    listen: Annotated[
+        str, typer.Option(help="Address of /healthz, /readyz and /metrics.", metavar="HOST:PORT")
+    ] = "127.0.0.1:8080",
+    period: Annotated[str, typer.Option(help="Time between two reads of telemetry.", metavar="DURATION")] = "5s",
     reporter: Annotated[str, typer.Option(help="Whose metrics to read: source or waypoint.")] = "source",
     webhook: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.")
@@ -121,7 +127,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(short_help="Play three releases on real traffic.")
 def demo(
     release: Annotated[
         str | None,

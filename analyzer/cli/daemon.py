@@ -17,6 +17,7 @@ from analyzer.assembly import Assembly, Settings, assemble
 from analyzer.errors import PolicyError, SerinError
 from analyzer.policy.load import load_objects
 from analyzer.policy.quantities import parse_duration
+from analyzer.ports import DEPLOYMENT, Object, Ref
 from analyzer.web.server import serve
 
 log = structlog.get_logger("serin")
@@ -127,10 +128,23 @@ def seeded_cluster(paths: Sequence[Path]) -> MemoryCluster:
     for obj in load_objects(files):
         if obj["kind"] in served:
             try:
-                cluster.apply(obj)
+                _add(cluster, obj)
             except SerinError as error:
                 raise PolicyError(f"{obj['kind']} {obj.get('metadata', {}).get('name')}: {error}") from error
     return cluster
+
+
+def _add(cluster: MemoryCluster, obj: Object) -> None:
+    """Add an object, with its status if it has one. Nobody runs pods here: a Deployment without a status is taken for ready."""
+    there = cluster.apply({key: value for key, value in obj.items() if key != "status"})
+    status = obj.get("status")
+    if status is None and obj["kind"] == DEPLOYMENT.kind:
+        replicas = there["spec"].get("replicas", 1)
+        status = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), replicas)
+        status["observedGeneration"] = there["metadata"]["generation"]
+    if status is not None:
+        kind = next(kind for kind in KINDS if kind.kind == obj["kind"])
+        cluster.set_status(Ref(kind, there["metadata"]["namespace"], there["metadata"]["name"]), status)
 
 
 async def _run(cluster: MemoryCluster, settings: Settings, *, host: str, port: int) -> None:

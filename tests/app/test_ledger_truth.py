@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -130,10 +131,14 @@ class Store:
 
     def rows(self) -> tuple[list[Row], list[Row], list[Row]]:
         requests, durations, uptimes = (
-            [(dict(labels), samples) for labels, samples in table.items()]
+            [as_row(labels, samples) for labels, samples in table.items()]
             for table in (self.requests, self.durations, self.uptimes)
         )
         return requests, durations, uptimes
+
+
+def as_row(labels: tuple[tuple[str, str], ...], samples: list[tuple[float, float]]) -> Row:
+    return dict(labels), samples
 
 
 def play(world: tuple[Reporter, ...]) -> tuple[Store, list[Truth]]:
@@ -247,14 +252,14 @@ def test_every_count_comes_back_exactly(world: tuple[Reporter, ...]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(world=worlds, shuffle=st.randoms(use_true_random=False), twice=st.booleans())
 def test_the_order_of_rows_and_rows_sent_twice_change_nothing(
-    world: tuple[Reporter, ...], shuffle: st.DataObject, twice: bool
+    world: tuple[Reporter, ...], shuffle: Random, *, twice: bool
 ) -> None:
     store, truths = play(world)
     rows = store.rows()
     for part in rows:
         if twice:
             part += part[: len(part) // 2]  # noqa: PLW2901 — the same list, made longer
-        shuffle.shuffle(part)  # type: ignore[attr-defined] — hypothesis calls its Random so
+        shuffle.shuffle(part)
     statements = build_intervals(read(rows, END, END + 10), DEMANDS)
 
     assert [as_dict(statement) for statement in statements] == [expected(truth) for truth in truths]
