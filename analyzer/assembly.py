@@ -40,6 +40,8 @@ class Settings:
         How often evidence is written to `.status` [s].
     call_timeout_s
         What one call of a port may take [s].
+    settle_s
+        Age from which a scrape is taken to be stored [s]: about the longest that a scrape takes.
     webhooks
         Receivers of alerts: name and URL. The log is one too, and gets all that names no receiver.
     dry_run
@@ -54,6 +56,7 @@ class Settings:
     period_s: float = 5.0
     checkpoint_s: float = 30.0
     call_timeout_s: float = 10.0
+    settle_s: float = 1.0
     webhooks: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
     instance: str = "serin"
@@ -80,7 +83,11 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
         for name, url in settings.webhooks.items():
             sinks[name] = await stack.enter_async_context(WebhookSink(name=name, url=url))
         telemetry = PrometheusTelemetry(
-            settings.prometheus_url, reporter=settings.reporter, bearer_token_file=settings.bearer_token_file
+            settings.prometheus_url,
+            reporter=settings.reporter,
+            deadline_s=settings.call_timeout_s,
+            bearer_token_file=settings.bearer_token_file,
+            on_query=metrics.count_queries,
         )
         stack.push_async_callback(telemetry.aclose)
         cache = ClusterCache(
@@ -103,6 +110,13 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
         )
-        judging = Judging(telemetry, clock, metrics, period_s=settings.period_s, call_timeout_s=settings.call_timeout_s)
+        judging = Judging(
+            telemetry,
+            clock,
+            metrics,
+            period_s=settings.period_s,
+            call_timeout_s=settings.call_timeout_s,
+            settle_s=settings.settle_s,
+        )
         daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import structlog
 
-from analyzer.app.ledger import Anomaly, Demand, Statement, build_intervals, window_for
+from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
 from analyzer.core.judge import judge
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
@@ -84,16 +84,26 @@ class Judging:
         Time between two answers [s].
     call_timeout_s
         What one read of telemetry may take [s].
+    settle_s
+        Age from which a scrape is taken to be stored [s].
     """
 
     def __init__(
-        self, telemetry: Telemetry, clock: Clock, metrics: Metrics, *, period_s: float, call_timeout_s: float
+        self,
+        telemetry: Telemetry,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        period_s: float,
+        call_timeout_s: float,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self._telemetry = telemetry
         self._clock = clock
         self._metrics = metrics
         self._period_s = period_s
         self._call_timeout_s = call_timeout_s
+        self._settle_s = settle_s
         self._blind = False
         self._orders: dict[str, tuple[JudgeOrder, Deliver]] = {}
         self._ordered = asyncio.Event()
@@ -149,30 +159,30 @@ class Judging:
 
     def _judge(self, orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
         try:
-            return _judge_together(orders, window)
+            return _judge_together(orders, window, self._settle_s)
         except Exception:
             # A bug that one rollout's data brings to light must not reach the others.
             log.exception("judging together failed; judging one by one", rollouts=len(orders))
             self._metrics.count_turn_failure("JudgeFailed")
-            return [_judge_alone(order, window) for order in orders]
+            return [_judge_alone(order, window, self._settle_s) for order in orders]
 
 
-def _judge_alone(order: JudgeOrder, window: TelemetryWindow) -> JudgeAnswer:
+def _judge_alone(order: JudgeOrder, window: TelemetryWindow, settle_s: float) -> JudgeAnswer:
     try:
-        return _judge_together([order], window)[0]
+        return _judge_together([order], window, settle_s)[0]
     except Exception as error:
         log.exception("judging failed", policy=order.key)
         message = f"Judging failed on this telemetry ({type(error).__name__}: {error}); this is a bug of Serin."
         return JudgeAnswer(order, TelemetryHealth(fresh=False, reason="JudgeFailed", message=message))
 
 
-def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
+def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settle_s: float) -> list[JudgeAnswer]:
     anchor_s = _anchor_s(window)
     demands = [
         order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
         for order in orders
     ]
-    results = build_intervals(window, demands)
+    results = build_intervals(window, demands, settle_s=settle_s)
     assessments = judge(
         [
             JudgeRequest(

@@ -15,7 +15,7 @@ from analyzer.errors import SerinError
 from analyzer.policy.examples import example_objects
 from analyzer.ports import CANARY_POLICY, DEPLOYMENT, VIRTUAL_SERVICE, Object, Ref
 from analyzer.sandbox.people import GATEWAY, Tally
-from analyzer.sandbox.story import PERIOD_S, POLICY_SPEC, REQUESTS_PER_S, SCRAPE_S, Result, Scene
+from analyzer.sandbox.story import PERIOD_S, POLICY_SPEC, REQUESTS_PER_S, SCRAPE_S, SETTLE_S, Result, Scene
 from analyzer.sandbox.view import Frame, Moment, View
 from analyzer.sandbox.world import Options, World
 
@@ -128,7 +128,9 @@ class Demo:
         }
         async with (
             World(manifests, Options(scrape_s=SCRAPE_S)) as world,
-            assemble(world.cluster, Settings(prometheus_url=world.prometheus_url, period_s=PERIOD_S)) as serin,
+            assemble(
+                world.cluster, Settings(prometheus_url=world.prometheus_url, period_s=PERIOD_S, settle_s=SETTLE_S)
+            ) as serin,
             self._recorded(world, serin) as chronicle,
         ):
             await world.users.start(REQUESTS_PER_S)

@@ -8,7 +8,8 @@ from analyzer.sandbox.release import Release
 
 REQUESTS_PER_S: Final = 200.0
 SCRAPE_S: Final = 2.0
-PERIOD_S: Final = 1.0
+PERIOD_S: Final = 0.5
+SETTLE_S: Final = 0.2
 
 POLICY_SPEC: Final[dict[str, Any]] = {
     # As in policies/examples, but for people who watch: shorter waits, and a budget of harm that 200 requests/s can prove

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,8 +12,14 @@ from analyzer.app.daemon import WATCHED, Changes, Daemon
 from analyzer.app.judging import Judging
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
+from analyzer.app.target import ObservedTarget, observe_target
+from analyzer.app.view import ClusterView
 from analyzer.app.writer import Services
+from analyzer.core.judge import judge
+from analyzer.core.judge.types import Assessment, JudgeRequest
+from analyzer.core.rollout import Problem
 from analyzer.errors import MetricsUnavailable, WriteRefused
+from analyzer.policy.model import CanaryPolicy
 from analyzer.ports import CANARY_POLICY, POD, Object, Ref, Telemetry, TelemetryQuery, TelemetryWindow
 from tests.app.model import NAMESPACE, POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.test_turns import quick_mesh
@@ -23,7 +29,7 @@ from tests.fakes import FakeTelemetry, RecordingSink
 class Running:
     """A daemon that runs, with what a test looks at."""
 
-    def __init__(self, mesh: ModelMesh, telemetry: Telemetry | None = None, **options: bool) -> None:
+    def __init__(self, mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False) -> None:
         self.mesh = mesh
         self.sink = RecordingSink()
         self.metrics = Metrics()
@@ -33,10 +39,14 @@ class Running:
             {"log": self.sink}, default=("log",), clock=mesh.clock, metrics=self.metrics, rng=random.Random(1)
         )
         services = Services(
-            cluster=mesh.cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=self.metrics, **options
+            cluster=mesh.cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=self.metrics, dry_run=dry_run
         )
         judging = Judging(
-            telemetry or FakeTelemetry(mesh.clock, mesh.window), mesh.clock, self.metrics, period_s=0.01, call_timeout_s=5
+            telemetry or FakeTelemetry(mesh.clock, mesh.window),
+            mesh.clock,
+            self.metrics,
+            period_s=0.01,
+            call_timeout_s=5,
         )
         self.daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
 
@@ -52,7 +62,9 @@ class Running:
                 return
             self.mesh.scrape()
             await asyncio.sleep(0.02)
-        raise AssertionError(f"not within {scrapes} scrapes: {self.status().get('phase')}: {self.status().get('message')}")
+        raise AssertionError(
+            f"not within {scrapes} scrapes: {self.status().get('phase')}: {self.status().get('message')}"
+        )
 
     async def live(self, scrapes: int) -> None:
         """Let the mesh live for a while."""
@@ -62,8 +74,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(mesh: ModelMesh, telemetry: Telemetry | None = None, **options: bool) -> AsyncIterator[Running]:
-    serin = Running(mesh, telemetry, **options)
+async def running(
+    mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False
+) -> AsyncIterator[Running]:
+    serin = Running(mesh, telemetry, dry_run=dry_run)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         task = group.create_task(serin.daemon.run())
         yield serin
@@ -148,34 +162,26 @@ async def test_a_policy_whose_status_is_not_ours_is_left_alone_and_the_others_go
 async def test_a_policy_that_makes_a_turn_fail_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = quick_mesh()
     second_policy(mesh, "cursed", "another")
-    import analyzer.app.reconcile as reconcile
 
-    real = reconcile.observe_target
-
-    def cursed(cache, policy):  # type: ignore[no-untyped-def]
+    def cursed(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget | Problem:
         if policy.metadata.name == "cursed":
             raise ZeroDivisionError("a bug")
-        return real(cache, policy)
+        return observe_target(cache, policy)
 
-    monkeypatch.setattr(reconcile, "observe_target", cursed)
+    monkeypatch.setattr("analyzer.app.reconcile.observe_target", cursed)
     async with running(mesh) as serin:
         await serin.until(lambda: serin.status().get("phase") == "Promoted")
         assert b'serin_turn_failures_total{reason="InvariantViolation"}' in serin.metrics.render("")[0]
 
 
 async def test_data_on_which_the_judge_fails_stop_no_other_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    import analyzer.app.judging as judging
-
-    real = judging.judge
-
-    def cursed(requests):  # type: ignore[no-untyped-def]
+    def cursed(requests: Sequence[JudgeRequest]) -> list[Assessment]:
         if any(request.settings.harm_budget == 0.5 for request in requests):
             raise FloatingPointError("a bug")
-        return real(requests)
+        return judge(requests)
 
-    monkeypatch.setattr(judging, "judge", cursed)
-    one, other = ModelMesh(requests_per_s=1000.0), quick_mesh()
-    assert one is not other
+    monkeypatch.setattr("analyzer.app.judging.judge", cursed)
+    other = quick_mesh()
     async with running(other) as serin:
         await serin.until(lambda: serin.status().get("phase") == "Progressing")
         other.set_policy(judge={"harmBudget": "50%", "dwell": {"min": "10s"}})

@@ -58,6 +58,8 @@ class PrometheusTelemetry:
         Certificates to trust; the system's otherwise.
     failure_limit, pause_s
         After so many failures in a row nothing is asked for so long [count, s].
+    on_query
+        Called at each HTTP request, for whoever counts them.
 
     Attributes
     ----------
@@ -78,6 +80,7 @@ class PrometheusTelemetry:
         failure_limit: int = FAILURES,
         pause_s: float = PAUSE_S,
         monotonic_s: Callable[[], float] = time.monotonic,
+        on_query: Callable[[], None] = lambda: None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -94,6 +97,7 @@ class PrometheusTelemetry:
         self._reporter = reporter
         self._queue_s = deadline_s
         self._monotonic_s = monotonic_s
+        self._on_query = on_query
         self._breaker = Breaker(
             f"Prometheus at {self._client.where}", monotonic_s, failures=failure_limit, pause_s=pause_s
         )
@@ -184,6 +188,7 @@ class PrometheusTelemetry:
             raise failures.explain_busy(_THREADS, self._client.where) from None
         loop = asyncio.get_running_loop()
         self.queries += 1
+        self._on_query()
         future = self._executor.submit(ask)
 
         def release(_: "Future[T]") -> None:
