@@ -189,7 +189,7 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=tuple(_weighed(order, interval) for interval in result.intervals if _counts(order, interval)),
+                intervals=tuple(_own(order, interval) for interval in result.intervals),
             )
             for order, result in zip(orders, results, strict=True)
         ]
@@ -214,21 +214,20 @@ def _anchor_s(window: TelemetryWindow) -> float:
     return float(first[0]) + _AFTER_SCRAPE * spacing_s
 
 
-def _counts(order: JudgeOrder, interval: Interval) -> bool:
-    """Tell whether an interval belongs to this rollout.
+def _own(order: JudgeOrder, interval: Interval) -> Interval:
+    """Take out of an interval what does not belong to this rollout.
 
     Before it began, and before it has any weight, requests to the canary are an older revision's: the labels are the same.
-    Intervals without them tell how the stable version usually does.
+    What the stable version did then still tells how it usually does. In an interval in which the weight changed, the share
+    of requests says nothing.
     """
-    return interval.canary.requests == 0 or (order.demand.since_s is not None and order.demand.weight > 0)
-
-
-def _weighed(order: JudgeOrder, interval: Interval) -> Interval:
-    """Take the weight off intervals in which it changed."""
     began_s = interval.end_s - interval.seconds
-    if order.mixed_until_s is None or began_s >= order.mixed_until_s:
-        return interval
-    return replace(interval, weight=0.0)
+    if order.demand.since_s is None or order.demand.weight <= 0:
+        nothing = np.zeros_like(interval.canary.latency_counts)
+        interval = replace(interval, canary=replace(interval.canary, requests=0, errors=0, latency_counts=nothing))
+    if order.mixed_until_s is not None and began_s < order.mixed_until_s:
+        interval = replace(interval, weight=0.0)
+    return interval
 
 
 def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:

@@ -57,7 +57,8 @@ def _sorted_out(error: BaseException) -> tuple[list[str], bool]:
 def _conclude(console: Console, results: list[Result]) -> int:
     console.print(results_table(results))
     if all(result.as_expected for result in results):
-        console.print("All releases ended as they should.", style="green")
+        own = any(result.scene.expected is None for result in results)
+        console.print("The release came to its end." if own else "All releases ended as they should.", style="green")
         return 0
     console.print("Not every release ended as it should.", style="bold red")
     return _EXIT_UNEXPECTED

@@ -17,7 +17,6 @@ from analyzer.core.rollout import Phase, RolloutState, wording
 from analyzer.sandbox.story import Result, Scene
 
 _BAR = 24
-_LINES = 10
 _PLAIN_EVERY_S = 5.0
 _STYLE = {
     Phase.PROMOTED: "bold green",
@@ -108,7 +107,7 @@ class PlainView:
     def show(self, frame: Frame) -> None:
         """Print what is new."""
         for moment in frame.moments[self._told :]:
-            self.say(f"{moment.at_s:6.1f} s  {moment.text}")
+            self.say(_moment_line(moment))
         self._told = len(frame.moments)
         if frame.at_s - self._line_at_s >= _PLAIN_EVERY_S:
             self._line_at_s = frame.at_s
@@ -121,6 +120,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._told = 0
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -136,7 +136,10 @@ class LiveView:
         self._console.print(text, highlight=False, markup=False)
 
     def show(self, frame: Frame) -> None:
-        """Draw."""
+        """Draw; what happened goes above the picture, where it stays when the picture goes."""
+        for moment in frame.moments[self._told :]:
+            self.say(_moment_line(moment))
+        self._told = len(frame.moments)
         self._live.update(picture(frame))
 
 
@@ -172,7 +175,7 @@ def picture(frame: Frame) -> RenderableType:
         *([("  held: ", "yellow"), (state.hold.reason.value, "yellow")] if state.hold else []),
     )
     return Panel(
-        Group(head, Text(), _versions(frame), Text(), _evidence(state), Text(), _moments(frame)),
+        Group(head, Text(), _versions(frame), Text(), _evidence(state)),
         title="serin demo",
         border_style="dim",
         padding=(1, 2),
@@ -230,9 +233,8 @@ def _gauge(value: float, threshold: float, colour: str) -> Text:
     return Text("━" * filled, style=colour) + Text("━" * (_BAR - filled), style="dim")
 
 
-def _moments(frame: Frame) -> Text:
-    lines = [f"{moment.at_s:6.1f} s  {moment.text}" for moment in frame.moments[-_LINES:]]
-    return Text("\n".join(lines), style="dim", overflow="ellipsis", no_wrap=True)
+def _moment_line(moment: Moment) -> str:
+    return f"{moment.at_s:6.1f} s  {moment.text}"
 
 
 def results_table(results: Sequence[Result]) -> Table:
