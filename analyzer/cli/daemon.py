@@ -153,10 +153,10 @@ async def _run(cluster: MemoryCluster, settings: Settings, *, host: str, port: i
         address = await stack.enter_async_context(
             serve(serin.metrics, live=lambda: _live(serin), ready=lambda: _ready(serin), host=host, port=port)
         )
-        log.info("listening", url=address.url)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, serin.daemon.stop)
+        log.info("listening", url=address.url)
         await serin.daemon.run()
 
 

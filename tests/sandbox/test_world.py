@@ -115,7 +115,7 @@ async def test_the_company_s_cookie_decides_who_meets_the_canary(
 
 
 async def test_telemetry_is_istio_s_and_counts_what_the_users_counted(manifests: list[Object]) -> None:
-    env_of(manifests[-1], ERROR_RATE="0.2", HANG_SHARE="0.02")
+    env_of(manifests[-1], ERROR_RATE="0.2", HANG_SHARE="0.2")
     async with World(manifests, QUICK) as world:
         total = await load(world, 1200, timeout_s=1)
         series = await fetch_requests(world, total.sent)
