@@ -61,5 +61,5 @@ def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Objec
             "uid": metadata.get("uid"),
         },
         "type": "Warning" if notice.urgency in {Urgency.PAGE, Urgency.NOTICE} else "Normal",
-        "note": " ".join(part for part in (notice.what, notice.evidence, notice.done) if part)[:_NOTE_LIMIT],
+        "note": "\n".join(part for part in (notice.what, notice.evidence, notice.done) if part)[:_NOTE_LIMIT],
     }

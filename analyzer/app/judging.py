@@ -224,20 +224,37 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
     began_s = interval.end_s - interval.seconds
     if order.demand.since_s is None or order.demand.weight <= 0:
         nothing = np.zeros_like(interval.canary.latency_counts)
-        interval = replace(interval, canary=replace(interval.canary, requests=0, errors=0, latency_counts=nothing))
+        canary = replace(interval.canary, requests=0, errors=0, latency_counts=nothing)
+        return replace(interval, canary=canary, weight=0.0)
     if order.mixed_until_s is not None and began_s < order.mixed_until_s:
         interval = replace(interval, weight=0.0)
     return interval
 
 
 def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:
-    health = result.health
     return JudgeAnswer(
         order=order,
-        health=TelemetryHealth(fresh=health.fresh, reason=health.reason, message=health.message, now_s=now_s),
+        health=_health(result, now_s=now_s),
         assessment=assessment,
         new_intervals=len(result.intervals),
         judged_until_s=result.until_s,
         interval_s=result.interval_s,
         anomalies=result.anomalies,
     )
+
+
+_BAD = (Anomaly.NOT_FINITE, Anomaly.NEGATIVE, Anomaly.FRACTIONAL, Anomaly.DUPLICATE)
+
+
+def _health(result: Statement, *, now_s: float) -> TelemetryHealth:
+    """Take the ledger's word; samples of which nothing could be counted are no telemetry either."""
+    health = result.health
+    bad = {anomaly: result.anomalies[anomaly] for anomaly in _BAD if result.anomalies.get(anomaly)}
+    if health.fresh and bad and not result.intervals and result.anomalies.get(Anomaly.DISCARDED):
+        listed = ", ".join(f"{n} {anomaly.value.replace('_', ' ')}" for anomaly, n in bad.items())
+        message = (
+            f"Prometheus' samples of both versions cannot be counted ({listed}): counters are whole numbers from zero up. "
+            "Look at istio_requests_total of these workloads; a recording rule or a second Prometheus may write it too."
+        )
+        return TelemetryHealth(fresh=False, reason="BadSamples", message=message, now_s=now_s)
+    return TelemetryHealth(fresh=health.fresh, reason=health.reason, message=health.message, now_s=now_s)

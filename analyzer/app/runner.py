@@ -169,7 +169,8 @@ class Runner:
         decision = _decision(before, after)
         if decision != "none":
             self._metrics.count_decision(decision, after.reason)
-        if decision == "none" and (answer is None or (not answer.new_intervals and before.hold == after.hold)):
+        learnt = answer is not None and (answer.new_intervals or answer.anomalies)
+        if decision == "none" and not learnt and before.hold == after.hold:
             return  # nothing happened and nothing was learnt: no line
         log_turn(
             log,

@@ -100,7 +100,7 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
 
 _QUIET_ABORTS = {"CanaryChanged": Urgency.NOTICE, "PolicyDeleted": Urgency.NOTICE}
 _NEXT_FOR_PEOPLE = {
-    "Harm": "Look at what the canary logs since the time above. A mended template starts a new rollout by itself.",
+    "Harm": "See what its pods logged while they had traffic. A mended template starts a new rollout by itself.",
     "StableChanged": "Finish the change of the stable version, then `serin retry` (or change the canary's template).",
     "CanaryUnavailable": "See why its pods are not ready: kubectl get pods, describe, logs --previous.",
     "CanaryNotReady": "See why its pods are not ready: kubectl get pods, describe, logs --previous.",

@@ -45,15 +45,15 @@ def latency(rates: Rates) -> str:
 
 
 def rates(evidence: Evidence, *, stable: str, canary: str) -> str:
-    """Write both versions side by side."""
+    """Write both versions side by side, in two lines."""
     return (
-        f"errors: {canary} {error_rate(evidence.canary)}, {stable} {error_rate(evidence.stable)}; "
+        f"errors: {canary} {error_rate(evidence.canary)}, {stable} {error_rate(evidence.stable)}\n"
         f"latency: {canary} {latency(evidence.canary)}, {stable} {latency(evidence.stable)}"
     )
 
 
 def harm(evidence: Evidence) -> str:
-    """Write how strong the evidence of harm is: `log E 6.1 of 4.6, p 0.0022, mostly errors`."""
+    """Write how strong it is: `log E 6.1 of 4.6 needed for a rollback, p 0.0022, mostly errors`."""
     culprit = f", mostly {evidence.culprit.value}" if evidence.culprit else ""
     return (
         f"log E {evidence.log_e:.1f} of {evidence.log_threshold:.1f} needed for a rollback, "
@@ -62,12 +62,13 @@ def harm(evidence: Evidence) -> str:
 
 
 def full(evidence: Evidence | None, *, stable: str, canary: str) -> str:
-    """Write all the evidence there is."""
+    """Write all the evidence there is, one thing a line."""
     if evidence is None or not evidence.intervals:
         return "no telemetry was judged"
     return (
-        f"{rates(evidence, stable=stable, canary=canary)}; {harm(evidence)}; "
-        f"{evidence.intervals} intervals, {duration(evidence.seconds)}"
+        f"{rates(evidence, stable=stable, canary=canary)}\n"
+        f"evidence of harm: {harm(evidence)}\n"
+        f"watched: {duration(evidence.seconds)} in {evidence.intervals} intervals"
     )
 
 
