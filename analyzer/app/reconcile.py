@@ -161,7 +161,10 @@ class Reconciler:
         try:
             policy = parse_policy(obj)
         except PolicyError as error:
-            return Problem(error.reason, str(error))
+            salvaged = _salvage(obj) if self._state.phase is Phase.ROLLING_BACK else None
+            if salvaged is None:
+                return Problem(error.reason, str(error))
+            policy = salvaged
         taken = self._taken(policy)
         if taken is not None:
             return taken
@@ -330,6 +333,18 @@ class Reconciler:
     def key(self) -> str:
         """`namespace/name`, as logs and orders name the policy."""
         return f"{self.ref.namespace}/{self.ref.name}"
+
+
+def _salvage(obj: Object) -> CanaryPolicy | None:
+    """Read as much of an invalid policy as a rollback needs: where the weights are. A due rollback waits for no typo."""
+    spec = obj.get("spec") or {}
+    wanted = {name: spec[name] for name in ("target", "stages") if name in spec}
+    for kept in (wanted, {"target": wanted.get("target")}):
+        try:
+            return parse_policy({**obj, "spec": kept})
+        except PolicyError:
+            continue
+    return None
 
 
 def _age(policy: Object) -> tuple[str, str]:

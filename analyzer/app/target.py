@@ -137,7 +137,8 @@ def _observed(
         view=TargetView(
             versions=(views[0], views[1]),
             shares={version.name: shares(stages, version.name) for version in versions},
-            default_stable=policy.spec.target.stable or heavier_version(stages),
+            # The weights tell, and go on telling when the roles swap; the policy is asked only where they are equal.
+            default_stable=heavier_version(stages) or policy.spec.target.stable,
             unfit=_unfit(policy, stages),
         ),
         virtual_service=virtual_service,

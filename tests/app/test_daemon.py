@@ -246,6 +246,37 @@ async def test_a_refused_rollback_pages_at_once_with_the_command_and_is_made_as_
         await serin.until(lambda: [alert.reason for alert in serin.sink.sent] == ["CannotRollBack", "RolledBack"])
 
 
+async def test_a_rollback_that_is_due_is_made_although_the_policy_was_made_invalid_meanwhile() -> None:
+    mesh = quick_mesh()
+    mesh.behaviours["v2"] = Behaviour(error_rate=0.2)
+
+    def refuse(_verb: object, old: Object | None, _new: Object | None) -> None:
+        if old is not None and old["kind"] == ROUTE.kind.kind:
+            raise WriteRefused("denied")
+
+    allowed = mesh.cluster.admission
+    mesh.cluster.admission = refuse
+    async with running(mesh) as serin:
+        await serin.until(lambda: serin.status().get("phase") == "RollingBack")
+        mesh.set_policy(judge={"bake": 10})  # no unit
+        await serin.live(5)
+        mesh.cluster.admission = allowed
+        await serin.until(lambda: mesh.weights()["v2"] == 0)
+        await serin.until(lambda: serin.status()["phase"] == "Invalid")
+        assert "judge.bake" in serin.status()["message"]
+
+
+async def test_a_named_stable_version_does_not_keep_the_roles_from_swapping() -> None:
+    mesh = quick_mesh()
+    mesh.set_policy(target={"virtualService": "helloworld", "versions": ["v1", "v2"], "stable": "v1"})
+    async with running(mesh) as serin:
+        await serin.until(lambda: serin.status().get("phase") == "Promoted")
+        mesh.release("v1", "v1.next", Behaviour(error_rate=0.3))
+        await serin.until(lambda: serin.status()["phase"] == "RolledBack")
+        assert serin.status()["canary"]["version"] == "v1"
+        assert mesh.weights() == {"v1": 0, "v2": 100}
+
+
 async def test_a_dry_run_writes_nothing_at_all() -> None:
     mesh = quick_mesh()
     mesh.behaviours["v2"] = Behaviour(error_rate=0.2)

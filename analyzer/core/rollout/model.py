@@ -89,7 +89,7 @@ class TargetView:
     shares
         Per version name, its share in each stage [per cent].
     default_stable
-        The version with the larger weight, or the one that the policy names; None where neither decides.
+        The version with the larger weight; where they are equal, the one that the policy names; None where neither decides.
     unfit
         Why no rollout can begin on the weights as they are (a total that cannot express the steps, say). One in flight goes
         on: whatever someone wrote into the weights, a rollback must stay possible.
