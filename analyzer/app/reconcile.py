@@ -89,9 +89,7 @@ class Reconciler:
         self.ref = ref
         self._services = services
         self._writer = Writer(services, ref)
-        self._reporter = Reporter(
-            services.cluster, services.outbox, call_timeout_s=services.call_timeout_s, instance=services.instance
-        )
+        self._reporter = Reporter(services.cluster, services.outbox, instance=services.instance)
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
         self._turn = -1
