@@ -65,11 +65,14 @@ class Cells:
     def _rare(self, cells: "NDArray[np.intp]", factors: "FloatArray", *, harmful: bool) -> "FloatArray":
         q1, tau, delta = (a[cells, None] for a in (self.share, self._tau_slow, self._delta))
         boundary = tau * q1 + delta
-        # Beyond 1 there is no rate; on the wrong side of the boundary the test would be the other one.
-        q2 = (
-            np.maximum(np.minimum(factors * boundary, 1.0), boundary) if harmful else np.minimum(factors * q1, boundary)
-        )
-        return poisson_affine(_rows(self.tables, cells), q1=q1, q2=q2, tau=tau, delta=delta)
+        if not harmful:
+            q2 = np.minimum(factors * q1, boundary)
+            return poisson_affine(_rows(self.tables, cells), q1=q1, q2=q2, tau=tau, delta=delta)
+        # Beyond 1 there is no rate; on the wrong side of the boundary the test would be the other one. Where the boundary
+        # itself is beyond 1 (both versions fail nearly everything), no rate is harm, and nothing is bet.
+        q2 = np.maximum(np.minimum(factors * boundary, 1.0), boundary)
+        log_e = poisson_affine(_rows(self.tables, cells), q1=q1, q2=np.minimum(q2, 1.0), tau=tau, delta=delta)
+        return np.where(boundary < 1.0, log_e, 0.0)
 
     def _common(self, cells: "NDArray[np.intp]", factors: "FloatArray", *, harmful: bool) -> "FloatArray":
         # Above one half the fast requests are the rarer ones, and the boundary is a ratio of theirs.
