@@ -47,7 +47,7 @@ class _Past:
         load, shared_errors, shared_speed = self._shared()
         user_errors, user_speed = self._users()
         per_pod = load[:, None] * there / there.sum(axis=1, keepdims=True)
-        arrived = rng.poisson(per_pod * np.exp(user_speed))
+        arrived = rng.poisson(per_pod)
         rate = np.exp(self._own_errors() + user_errors) * shared_errors[:, None] * block.error_rate
         failed = noises.error_counts(rng, arrived, np.minimum(rate, 1.0), block.noise)
         requests, errors = noises.with_retries(rng, arrived, failed, block.noise)
@@ -79,10 +79,11 @@ class _Past:
     def _users(self) -> "tuple[FloatArray, FloatArray]":
         block, noise, pods = self._block, self._block.noise, self._block.pods
         per_pod = noise.users_per_rps * block.traffic.rps / block.traffic.stable_pods
-        sd = noise.user_sd / np.sqrt(max(per_pod, 1.0))
         errors, speed = (
-            noises.log_multiplier(self._before(z[self._row, self._pods], noises.USER_MEMORY), sd)
-            for z in (pods.user_errors, pods.user_speed)
+            noises.log_multiplier(
+                self._before(z[self._row, self._pods], noises.USER_MEMORY), sd / np.sqrt(max(per_pod, 1.0))
+            )
+            for z, sd in ((pods.user_errors, noise.user_errors_sd), (pods.user_speed, noise.user_speed_sd))
         )
         return errors, speed
 

@@ -41,9 +41,9 @@ class Noise:
         Share of the stable version's pods that were born during the history: what a warm-up can be learned from.
     blip_at_s, blip_s, blip_errors
         The canary's error rate gains this much, once, for so long.
-    user_sd, users_per_rps
-        Sticky users: how much they differ in errors, speed and eagerness, and how many there are for a request per second.
-        Zero: every request is routed by itself.
+    user_errors_sd, user_speed_sd, users_per_rps
+        Sticky users: how much they differ in errors (and eagerness) and in speed, and how many there are for a request per
+        second. Zero: every request is routed by itself.
     retried
         Counted where attempts arrive: chance that the retry of a failed request fails too; up to two retries. Zero: none.
     """
@@ -74,9 +74,15 @@ class Noise:
     blip_at_s: float = 0.0
     blip_s: float = 0.0
     blip_errors: float = 0.0
-    user_sd: float = 0.0
-    users_per_rps: float = 2.0
+    user_errors_sd: float = 0.0
+    user_speed_sd: float = 0.0
+    users_per_rps: float = 20.0
     retried: float = 0.0
+
+    @property
+    def sticky(self) -> bool:
+        """Whether users stick to a version, and to a pod."""
+        return self.user_errors_sd > 0 or self.user_speed_sd > 0
 
 
 USER_MEMORY = 0.97

@@ -73,7 +73,7 @@ class Pods:
             self.errors = innovate(self._rng, self.errors, noise.pod_memory)
         if noise.pod_latency_sd > 0:
             self.speed = innovate(self._rng, self.speed, noise.pod_memory)
-        if noise.user_sd > 0:
+        if noise.sticky:
             self.user_errors = innovate(self._rng, self.user_errors, USER_MEMORY)
             self.user_speed = innovate(self._rng, self.user_speed, USER_MEMORY)
 
@@ -81,14 +81,16 @@ class Pods:
         """Give the logarithm of each pod's factor on the error rate; `users` per pod, shape (B, P) or broadcast to it."""
         noise = self._noise
         there = self.fixed_errors + log_multiplier(self.errors, noise.pod_errors_sd)
-        return there + log_multiplier(self.user_errors, noise.user_sd / np.sqrt(users)) if noise.user_sd > 0 else there
+        return (
+            there + log_multiplier(self.user_errors, noise.user_errors_sd / np.sqrt(users)) if noise.sticky else there
+        )
 
     def log_speed(self, users: "FloatArray", *, from_s: float, until_s: float) -> "FloatArray":
         """Give the logarithm of each pod's factor on latency, its cold start included."""
         noise = self._noise
         there = self.fixed_speed + log_multiplier(self.speed, noise.pod_latency_sd)
-        if noise.user_sd > 0:
-            there = there + log_multiplier(self.user_speed, noise.user_sd / np.sqrt(users))
+        if noise.sticky:
+            there = there + log_multiplier(self.user_speed, noise.user_speed_sd / np.sqrt(users))
         if noise.cold_extra > 0:
             there = there + np.log1p(cold_extra(noise, self.born_s, from_s=from_s, until_s=until_s))
         return there

@@ -1,6 +1,6 @@
 """Runs simulated rollouts through the real judge: on weights that are given, or on those that the real decision takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -53,7 +53,12 @@ def schedule(weights: Sequence[float] = (1, 5, 10, 25, 50), *, step_s: float, in
 
 
 def run_schedule(
-    fleet: Fleet, phases: Sequence[Phased], *, initial: Sequence[JudgeState] | None = None, until_harm: bool = True
+    fleet: Fleet,
+    phases: Sequence[Phased],
+    *,
+    initial: Sequence[JudgeState] | None = None,
+    until_harm: bool = True,
+    watch: Callable[[int, Assessment], None] | None = None,
 ) -> Outcomes:
     """Judge rollouts on given weights.
 
@@ -67,6 +72,8 @@ def run_schedule(
         What the judge knows of each before; None: nothing.
     until_harm
         Whether a rollout ends at its first HARM.
+    watch
+        Called with each rollout's number and assessment, interval by interval.
     """
     outcomes = Outcomes.empty(fleet.rollouts)
     states = list(initial if initial is not None else fleet.initial_states(history=False))
@@ -85,6 +92,8 @@ def run_schedule(
             for number, answer in answers.items():
                 states[number] = answer.state
                 outcomes.note(number, answer, now_s=turn * fleet.scene.traffic.interval_s)
+                if watch is not None:
+                    watch(number, answer)
             if until_harm:
                 live &= np.isnan(outcomes.harm_s)
             if not live.any():

@@ -138,10 +138,12 @@ class Block:
     def _share(self, weight: "FloatArray", users: "FloatArray") -> "FloatArray":
         """Share of the requests that go to the canary; eager users who stick to a version shift it."""
         share = weight / 100.0
-        if self.noise.user_sd <= 0:
+        if not self.noise.sticky:
             return share
         canary = self.traffic.stable_pods
-        eager = noises.multiplier(self.pods.user_speed[:, canary], self.noise.user_sd / np.sqrt(users[:, canary]))
+        eager = noises.multiplier(
+            self.pods.user_speed[:, canary], self.noise.user_errors_sd / np.sqrt(users[:, canary])
+        )
         shifted: FloatArray = share * eager / (share * eager + 1.0 - share)
         return shifted
 
