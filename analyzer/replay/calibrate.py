@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from analyzer.app.plan import judge_settings
-from analyzer.core.judge import judge
+from analyzer.core.judge import initial_state, judge, learn
 from analyzer.core.judge.rates import clopper_pearson
 from analyzer.core.judge.types import Channel, JudgeRequest, JudgeSettings
 from analyzer.core.rollout import Phase, RolloutPlan, RolloutState, step_of
 from analyzer.policy.model import CanaryPolicy
 from analyzer.replay.course import Decision, at_weight, follow, plan_of
 from analyzer.replay.pseudo import Draw, draw_rollouts, history_before, interval_at
-from analyzer.replay.shim import initial_state, learn
 
 if TYPE_CHECKING:
     from analyzer.replay.pods import PodCounts
@@ -120,7 +119,10 @@ class Calibration:
     draws: list[Draw] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.draws = draw_rollouts(self.counts, self.rollouts, rng=np.random.default_rng(self.seed))
+        plan = plan_of(self.policy)
+        longest_s = len(plan.stages[0].weights) * plan.dwell_max_s + plan.bake_s
+        rng = np.random.default_rng(self.seed)
+        self.draws = draw_rollouts(self.counts, self.rollouts, longest_s=longest_s, rng=rng)
 
     @property
     def settings(self) -> JudgeSettings:

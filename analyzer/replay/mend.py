@@ -154,7 +154,7 @@ def _found(calibration: "Calibration", report: Report) -> Iterator[str]:
     for channel, number in sorted(found.by_channel.items()):
         yield f"  for {channel.value}: {number}"
     after = f", half of them within {duration(found.promoted_after_s)}" if found.promoted_after_s is not None else ""
-    yield f"promoted: {found.promoted}{after}"
+    yield f"promoted: {found.promoted}{after}; the others were not done when their pods, or the record, ended"
     yield "(Rollouts that overlap see the same pods: the interval is narrower than it should be.)"
 
 

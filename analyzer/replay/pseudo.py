@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from analyzer.core.judge.types import Interval, VersionCounts
-from analyzer.replay.shim import History
+from analyzer.core.judge.types import History, Interval, VersionCounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,10 +55,14 @@ class _Side(NamedTuple):
     latency: "NDArray[np.int64]"
 
 
-def draw_rollouts(counts: "PodCounts", count: int, *, rng: np.random.Generator) -> list[Draw]:
-    """Choose starts, evenly over what there is, and pods at random; fewer than asked for where pods are not there."""
+def draw_rollouts(counts: "PodCounts", count: int, *, longest_s: float, rng: np.random.Generator) -> list[Draw]:
+    """Choose starts, evenly over what there is, and pods at random; fewer than asked for where pods are not there.
+
+    Each has time for a whole rollout, if that takes no more than half of what there is after the first history.
+    """
     begin = max(min(HISTORY, counts.n_intervals // 2), 1)
-    last = counts.n_intervals - _LEAST_LENGTH
+    room = min(int(longest_s / counts.seconds), (counts.n_intervals - begin) // 2)
+    last = counts.n_intervals - max(room, _LEAST_LENGTH)
     if last < begin:
         return []
     starts = np.linspace(begin, last, count).astype(int).tolist()

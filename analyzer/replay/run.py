@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from analyzer.app.plan import judge_settings
-from analyzer.core.judge import judge
+from analyzer.core.judge import initial_state, judge, learn
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
 from analyzer.policy.model import CanaryPolicy
 from analyzer.replay.counts import Header, HistoryLine, IntervalLine, Record
 from analyzer.replay.learning import history_of
 from analyzer.replay.result import Result
-from analyzer.replay.shim import initial_state, learn
 
 MAX_WAITING: Final = 30_000
 """Intervals that wait to be judged [count]; about 1 kB each."""
