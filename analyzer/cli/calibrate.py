@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.cli.replay import open_prometheus, parse_time, parse_workload, read_policy_file
+from analyzer.cli.past import open_prometheus, parse_time, parse_workload, read_policy_file
 from analyzer.errors import MetricsUnavailable, PolicyError
 from analyzer.ports import Workload
 from analyzer.replay.calibrate import ENOUGH, ROLLOUTS, Calibration
@@ -84,6 +84,7 @@ def _check(output: str, *, hours: float, rollouts: int) -> None:
 
 
 async def _read(telemetry: PrometheusTelemetry, workload: Workload, *, from_s: float, to_s: float) -> PodCounts | None:
+    print(f"serin calibrate: reads {(to_s - from_s) / 3600:g} h of {'/'.join(workload)} …", file=sys.stderr)
     try:
         return await read_pods(telemetry, workload, from_s=from_s, to_s=to_s)
     finally:

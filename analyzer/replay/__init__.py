@@ -1,7 +1,9 @@
 """Recorded telemetry through the same judge and decision, and the stable version against itself.
 
 fields     strict reading of JSON values, each fault with a mend
-counts     the counts format: lines in, records out
+counts     the counts format: a stream of lines in, records out
+lines      one line of it
+overrides  its overrides of a policy
 schema     the format's JSON Schema
 learning   history lines into what the judge learns from them
 run        records of many rollouts through the judge, many at a time

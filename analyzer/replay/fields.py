@@ -11,6 +11,8 @@ from analyzer.policy.quantities import show
 MAX_COUNT: Final = 2**53
 """Above it, JSON numbers lose their last digit in most programs."""
 
+_GAP: Final = "leave the interval out: absent intervals are gaps"
+
 Obj = Mapping[str, Any]
 
 
@@ -22,7 +24,7 @@ class Fault(Exception):
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise Fault(f"{name} is no number", "leave the interval out: absent intervals are gaps, and gaps are no harm")
+    raise Fault(f"{name} is no number", f"write a number, or {_GAP}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def _finite(value: float, where: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Fault(f"`{where}` is too large for a number", "leave the interval out: absent intervals are gaps")
+        raise Fault(f"`{where}` is too large for a number", f"write a smaller one, or {_GAP}")
     return number
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from analyzer.core.judge.types import History
-from analyzer.replay.counts import HistoryLine
+from analyzer.replay.lines import HistoryLine
 
 _LONGEST_GAP: Final = 64
 """Intervals further apart than this have no memory of each other that anybody looks for."""

@@ -7,15 +7,15 @@ for the ledger, which knows resets, births and gaps; all are counted on one grid
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from analyzer.app.ledger import SETTLE_S, Demand, VersionSource, build_intervals
 from analyzer.app.ledger.scrapes import UPTIME
 from analyzer.app.ledger.types import reach_s
-from analyzer.ports import SeriesBatch, TelemetryQuery, TelemetryWindow, Workload
-from analyzer.replay.recorded import WINDOW_S, anchor
+from analyzer.ports import SeriesBatch, TelemetryWindow, Workload
+from analyzer.replay.recorded import TIMEOUT_S, UNKNOWN_INTERVAL_S, WINDOW_S, FetchesTelemetry, anchor, fetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,23 +26,8 @@ _POD_LABELS: Final = ("pod", "pod_name", "kubernetes_pod_name")
 """What scrape configurations call the pod; without any, its address stands for it."""
 _NOBODY: Final = Workload("", "")
 _LONGEST_WAIT: Final = 4  # intervals after a window, until all its bins are closed
-_UNKNOWN_INTERVAL_S: Final = 15.0
 
 Labels = Mapping[str, str]
-
-
-class PodTelemetry(Protocol):
-    """Reads what a workload's own proxies reported: `Telemetry.fetch` of `reporter="destination"`."""
-
-    async def fetch(self, query: TelemetryQuery) -> TelemetryWindow:
-        """Read raw samples.
-
-        Raises
-        ------
-        MetricsUnavailable
-            No answer, or none that can be trusted.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +87,19 @@ def pod_of(labels: Labels) -> str:
     return next((labels[name] for name in _POD_LABELS if labels.get(name)), labels.get("instance", ""))
 
 
-async def read_pods(telemetry: PodTelemetry, workload: Workload, *, from_s: float, to_s: float) -> PodCounts | None:
+async def read_pods(
+    telemetry: FetchesTelemetry, workload: Workload, *, from_s: float, to_s: float, timeout_s: float = TIMEOUT_S
+) -> PodCounts | None:
     """Read a workload's past; None where there is nothing.
+
+    Parameters
+    ----------
+    telemetry
+        Of `reporter="destination"`.
+    workload, from_s, to_s
+        Whose past, and when [unix seconds].
+    timeout_s
+        For one read [s].
 
     Raises
     ------
@@ -115,9 +111,14 @@ async def read_pods(telemetry: PodTelemetry, workload: Workload, *, from_s: floa
     begun_s = from_s
     while begun_s < to_s:
         until_s = min(begun_s + WINDOW_S, to_s)
-        wait_s = _LONGEST_WAIT * (grid.seconds if grid else _UNKNOWN_INTERVAL_S) + SETTLE_S
-        back_s = until_s + wait_s - begun_s + reach_s(grid.seconds if grid else _UNKNOWN_INTERVAL_S)
-        window = await telemetry.fetch(TelemetryQuery(frozenset({workload}), until_s + wait_s, back_s))
+        seconds = grid.seconds if grid else UNKNOWN_INTERVAL_S
+        window = await fetch(
+            telemetry,
+            frozenset({workload}),
+            since_s=begun_s - reach_s(seconds),
+            end_s=until_s + _LONGEST_WAIT * seconds + SETTLE_S,
+            timeout_s=timeout_s,
+        )
         window = own_series(window, workload)
         grid = grid or _find_grid(window, workload, from_s=begun_s, to_s=to_s)
         if grid is not None:

@@ -12,7 +12,7 @@ What Prometheus does not know is taken as follows, and told:
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -22,15 +22,31 @@ from analyzer.core.judge.types import Interval
 from analyzer.core.rollout.weights import next_weights
 from analyzer.errors import MetricsUnavailable, PolicyError
 from analyzer.policy.model import CanaryPolicy
-from analyzer.ports import Telemetry, TelemetryQuery, TelemetryWindow, Workload
-from analyzer.replay.counts import Header, IntervalLine, Record
+from analyzer.ports import TelemetryQuery, TelemetryWindow, Workload
 from analyzer.replay.course import plan_of
+from analyzer.replay.lines import Header, IntervalLine, Record
 from analyzer.replay.weights import WeightFollower
 
 WINDOW_S: Final = 480.0
 """One read; with what baselines need before it, no longer than the daemon's longest."""
-_UNKNOWN_INTERVAL_S: Final = 15.0
+UNKNOWN_INTERVAL_S: Final = 15.0
+TIMEOUT_S: Final = 120.0
+"""For one read; hours ago, Prometheus reads from disk."""
 _AFTER_SCRAPE: Final = 0.05
+
+
+class FetchesTelemetry(Protocol):
+    """The half of the port `Telemetry` that tells no time: the past needs no clock."""
+
+    async def fetch(self, query: TelemetryQuery) -> TelemetryWindow:
+        """Read raw samples.
+
+        Raises
+        ------
+        MetricsUnavailable
+            No answer, or none that can be trusted.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +109,10 @@ def workloads_of(policy: CanaryPolicy) -> tuple[Workload, Workload]:
 
 
 async def read_recording(
-    telemetry: Telemetry,
+    telemetry: FetchesTelemetry,
     recording: Recording,
     *,
-    timeout_s: float = 30.0,
+    timeout_s: float = TIMEOUT_S,
     note: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Record]:
     """Read a rollout's intervals.
@@ -129,7 +145,7 @@ async def read_recording(
 
 
 async def _intervals(
-    telemetry: Telemetry, recording: Recording, *, timeout_s: float, note: Callable[[str], None]
+    telemetry: FetchesTelemetry, recording: Recording, *, timeout_s: float, note: Callable[[str], None]
 ) -> AsyncIterator[Interval]:
     demand = Demand(
         key=recording.name,
@@ -144,11 +160,17 @@ async def _intervals(
     last_s = recording.to_s + SETTLE_S
     end_s, said = min(recording.from_s + WINDOW_S, last_s), ""
     while True:
-        window = await fetch(telemetry, demand, since_s=since_s, end_s=end_s, timeout_s=timeout_s)
+        window = await fetch(
+            telemetry,
+            frozenset({recording.stable, recording.canary}),
+            since_s=since_s - reach_s(demand.interval_s or UNKNOWN_INTERVAL_S),
+            end_s=end_s,
+            timeout_s=timeout_s,
+        )
         if demand.since_s is None and (anchor_s := anchor(window, after_s=recording.from_s)) is not None:
             demand = replace(demand, since_s=anchor_s)
         if demand.since_s is None:  # no reporter was there yet
-            since_s = max(since_s, end_s - reach_s(_UNKNOWN_INTERVAL_S))
+            since_s = max(since_s, end_s - reach_s(UNKNOWN_INTERVAL_S))
         else:
             [statement] = build_intervals(window, [demand])
             for interval in statement.intervals:
@@ -166,20 +188,18 @@ async def _intervals(
 
 
 async def fetch(
-    telemetry: Telemetry, demand: Demand, *, since_s: float, end_s: float, timeout_s: float
+    telemetry: FetchesTelemetry, workloads: frozenset[Workload], *, since_s: float, end_s: float, timeout_s: float
 ) -> TelemetryWindow:
-    """Read what the ledger needs for the intervals in `(since_s, end_s]`.
+    """Read the samples in `(since_s, end_s]`.
 
     Raises
     ------
     MetricsUnavailable
         It did not answer, or not in time.
     """
-    back_s = end_s - since_s + reach_s(demand.interval_s or _UNKNOWN_INTERVAL_S)
-    query = TelemetryQuery(frozenset({demand.stable.workload, demand.canary.workload}), end_s, back_s)
     try:
         async with asyncio.timeout(timeout_s):
-            return await telemetry.fetch(query)
+            return await telemetry.fetch(TelemetryQuery(workloads, end_s, end_s - since_s))
     except TimeoutError:
         message = f"Telemetry up to {end_s:.0f} was not read within {timeout_s:g} s."
         raise MetricsUnavailable(message) from None

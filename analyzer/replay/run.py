@@ -14,12 +14,15 @@ from analyzer.app.plan import judge_settings
 from analyzer.core.judge import initial_state, judge, learn
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
 from analyzer.policy.model import CanaryPolicy
-from analyzer.replay.counts import Header, HistoryLine, IntervalLine, Record
 from analyzer.replay.learning import history_of
+from analyzer.replay.lines import Header, HistoryLine, IntervalLine, Record
 from analyzer.replay.result import Result
 
 MAX_WAITING: Final = 30_000
 """Intervals that wait to be judged [count]; about 1 kB each."""
+_MANY: Final = 64
+"""With fewer rollouts among them, more intervals are waited for: a call of the judge for few costs as much as for many."""
+_PATIENCE: Final = 5
 
 
 class Judged(NamedTuple):
@@ -66,6 +69,7 @@ class Replay:
     _rollouts: dict[str, _Rollout] = field(default_factory=dict)
     _number: int = 0
     _count: int = 0
+    _busy: int = 0
 
     def play(self, records: Iterable[Record]) -> list[Result]:
         """Judge all records; one result per rollout, in order of first appearance.
@@ -99,10 +103,11 @@ class Replay:
         rollout = self._rollouts[line.rollout]
         if rollout.state is None:
             rollout.state = _begin(rollout)
+        self._busy += not rollout.waiting
         rollout.waiting.append(_Waiting(self._number, line.interval, line.next_weight))
         self._number += 1
         self._count += 1
-        if self._count >= self.max_waiting:
+        if self._count >= self.max_waiting * (1 if self._busy >= _MANY else _PATIENCE):
             self._flush()
 
     def _flush(self) -> None:
@@ -119,7 +124,7 @@ class Replay:
                     seen.append((waiting.number, judged))
         for rollout in self._rollouts.values():
             rollout.waiting.clear()
-        self._count = 0
+        self._count = self._busy = 0
         if self.on_judged is not None:
             for _, judged in sorted(seen, key=lambda pair: pair[0]):
                 self.on_judged(judged)

@@ -8,8 +8,8 @@ import re
 from typing import Any, Final
 
 from analyzer.policy.schema import Draft, json_schema
-from analyzer.replay.counts import MAX_EDGES
 from analyzer.replay.fields import MAX_COUNT
+from analyzer.replay.lines import MAX_EDGES
 
 _PLACES: Final[dict[Draft, str]] = {"draft-07": "definitions", "2020-12": "$defs"}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.replay.counts import CountsReader, Record
+from analyzer.replay.counts import CountsReader
+from analyzer.replay.lines import Record
 from analyzer.replay.result import Result
 from analyzer.replay.run import Replay
 from tests.core.judge.worlds import Behaviour, World

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from analyzer.cli.calibrate import calibrate_workload
-from analyzer.cli.replay import parse_time, replay_counts, replay_prometheus
+from analyzer.cli.past import parse_time
+from analyzer.cli.replay import replay_counts, replay_prometheus
 from analyzer.errors import PolicyError
 from tests.core.judge.worlds import Behaviour
 from tests.replay.records import Line, header, interval, text, world_lines

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.replay.counts import MAX_REPORTED, CountsReader, Header, HistoryLine, IntervalLine, open_counts
+from analyzer.replay.counts import MAX_REPORTED, CountsReader, open_counts
+from analyzer.replay.lines import Header, HistoryLine, IntervalLine
 from tests.replay.records import EDGES, Line, header, history, interval, read, text, version
 
 
@@ -73,10 +74,19 @@ def test_lines_of_white_space_are_no_lines() -> None:
         ({k: v for k, v in interval().items() if k != "seconds"}, '`seconds` is missing; add `"seconds": …`'),
         (interval(t="15"), '`t`: the string "15" is no number; write a number, without quotes'),
         (interval(t=True), "`t`: true is no number; write a number"),
-        (json.dumps(interval()).replace("15.0", "NaN", 1), "NaN is no number; leave the interval out"),
-        (json.dumps(interval()).replace("15.0", "-Infinity", 1), "-Infinity is no number; leave the interval out"),
-        (json.dumps(interval()).replace("15.0", "1e999", 1), "`t` is too large for a number; leave the interval out"),
-        (interval(t=10**400), "`t` is too large for a number; leave the interval out"),
+        (
+            json.dumps(interval()).replace("15.0", "NaN", 1),
+            "NaN is no number; write a number, or leave the interval out",
+        ),
+        (
+            json.dumps(interval()).replace("15.0", "-Infinity", 1),
+            "-Infinity is no number; write a number, or leave the interval out",
+        ),
+        (
+            json.dumps(interval()).replace("15.0", "1e999", 1),
+            "`t` is too large for a number; write a smaller one, or leave the interval out",
+        ),
+        (interval(t=10**400), "`t` is too large for a number; write a smaller one, or leave the interval out"),
         (interval(seconds=0), "`seconds`: 0 is out of range; write a number of seconds above 0"),
         (interval(weight=101), "`weight`: 101 is out of range; write a number from 0 to 100, in per cent"),
         (interval(weight=-1), "`weight`: -1 is out of range; write a number from 0 to 100, in per cent"),

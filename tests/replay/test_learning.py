@@ -1,8 +1,8 @@
 import numpy as np
 
 from analyzer.core.judge import initial_state, learn
-from analyzer.replay.counts import HistoryLine
 from analyzer.replay.learning import history_of
+from analyzer.replay.lines import HistoryLine
 from analyzer.replay.run import Replay
 from tests.replay.records import Line, header, history, interval, read, replay, world_lines
 

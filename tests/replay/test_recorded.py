@@ -9,7 +9,7 @@ from analyzer.errors import MetricsUnavailable, PolicyError
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.parse import parse_policy
 from analyzer.ports import TelemetryQuery, TelemetryWindow, Workload
-from analyzer.replay.counts import Header, IntervalLine, Record
+from analyzer.replay.lines import Header, IntervalLine, Record
 from analyzer.replay.overrides import policy_of
 from analyzer.replay.recorded import Recording, read_recording, workloads_of
 from analyzer.replay.result import Result
