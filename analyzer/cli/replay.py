@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from analyzer.replay.recorded import Recording, read_recording, workloads_of
 from analyzer.replay.result import Exit, Result, exit_code
 from analyzer.replay.run import MAX_WAITING, Judged, Replay
 from analyzer.replay.show import TRACE_HEAD, results_table, trace_json, trace_line
+from analyzer.replay.surroundings import read_surroundings, surround
 
 _TRACED_TOGETHER: Final = 2000
 """With its evidence in words a judged interval takes several kB, until it is printed."""
@@ -76,8 +78,8 @@ def replay_prometheus(
     canary: str | None = None,
     route: str | None = None,
     weight: float | None = None,
-    stable_pods: int = 1,
-    canary_pods: int = 1,
+    stable_pods: int | None = None,
+    canary_pods: int | None = None,
     canary_since: str | None = None,
     reporter: str = "source",
     output: str = "table",
@@ -92,6 +94,7 @@ def replay_prometheus(
         return _usage(f"--output {output}: take table or json")
     try:
         telemetry = open_prometheus(url, reporter=reporter, known=("source", "waypoint"))
+        own = open_prometheus(url, reporter="destination", known=("destination",))
         read = read_policy_file(policy)
         versions = _workloads(read, stable, canary)
         now_s = datetime.now(UTC).timestamp()
@@ -112,22 +115,31 @@ def replay_prometheus(
         return _usage(str(error))
     tracer = _Tracer(shown)
     try:
-        return _conclude(asyncio.run(_replay(telemetry, recording, tracer)), tracer)
+        return _conclude(asyncio.run(_replay(telemetry, own, recording, tracer=tracer)), tracer)
     except MetricsUnavailable as error:
         print(f"serin replay: {error}", file=sys.stderr)
         return Exit.UNREACHABLE
 
 
-async def _replay(telemetry: PrometheusTelemetry, recording: Recording, tracer: "_Tracer") -> list[Result]:
+async def _replay(
+    telemetry: PrometheusTelemetry, own: PrometheusTelemetry, recording: Recording, *, tracer: "_Tracer"
+) -> list[Result]:
     replay = tracer.replay()
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(telemetry.aclose)
+        stack.push_async_callback(own.aclose)
         if recording.weight is None:
             _note("the weight is not recorded: each interval has the step of the policy that explains its requests")
-        async for record in read_recording(telemetry, recording, note=_note):
+        surroundings = await read_surroundings(own, recording)
+        for role, counts, pods in (
+            ("stable", surroundings.stable, recording.stable_pods),
+            ("canary", surroundings.canary, recording.canary_pods),
+        ):
+            if counts is None and pods is None:
+                _note(f"no proxy of the {role} version's pods reports: taken for one warm pod; see --{role}-pods")
+        async for record in surround(read_recording(telemetry, recording, note=_note), surroundings, recording):
             replay.feed(record)
-        return replay.finish()
-    finally:
-        await telemetry.aclose()
+    return replay.finish()
 
 
 def _note(text: str) -> None:
@@ -161,7 +173,7 @@ def _check(recording: Recording) -> None:
         raise PolicyError("--stable and --canary are the same workload: a canary has two versions")
     if recording.weight is not None and not 0.0 < recording.weight <= 100.0:
         raise PolicyError(f"--weight {recording.weight:g}: write per cent, above 0 and up to 100")
-    if recording.stable_pods < 1 or recording.canary_pods < 1:
+    if any(pods is not None and pods < 1 for pods in (recording.stable_pods, recording.canary_pods)):
         raise PolicyError("--stable-pods and --canary-pods: write at least 1 each")
 
 

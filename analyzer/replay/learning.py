@@ -26,10 +26,20 @@ def history_of(lines: Sequence[HistoryLine], edges_ms: tuple[float, ...]) -> His
         row += min(max(round((line.t - before.t) / seconds), 1), _LONGEST_GAP)
         place.append(row)
     requests, errors = (np.zeros((row + 1, n_pods), dtype=np.int64) for _ in range(2))
+    age_s = np.full((row + 1, n_pods), np.nan)
     latency_counts = np.zeros((row + 1, n_pods, len(edges_ms) + 1), dtype=np.int64)
     for at, line in zip(place, lines, strict=True):
         pods = len(line.requests)
         requests[at, :pods] = line.requests
         errors[at, :pods] = line.errors
         latency_counts[at, :pods] = line.latency_counts
-    return History(seconds=seconds, requests=requests, errors=errors, edges_ms=edges_ms, latency_counts=latency_counts)
+        if line.pod_age_s is not None:
+            age_s[at, :pods] = line.pod_age_s
+    return History(
+        seconds=seconds,
+        requests=requests,
+        errors=errors,
+        edges_ms=edges_ms,
+        latency_counts=latency_counts,
+        pod_age_s=None if np.isnan(age_s).all() else age_s,
+    )

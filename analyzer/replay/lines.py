@@ -45,7 +45,10 @@ class Header(NamedTuple):
 
 
 class HistoryLine(NamedTuple):
-    """One interval of the stable version's pods: arrays of shape (n_pods,), (n_pods,), (n_pods, n_edges + 1)."""
+    """One interval of the stable version's pods: arrays of shape (n_pods,), latency (n_pods, n_edges + 1).
+
+    `pod_age_s` is not part of the format; NaN is an age that is not known.
+    """
 
     rollout: str
     t: float
@@ -53,6 +56,7 @@ class HistoryLine(NamedTuple):
     requests: "NDArray[np.integer]"
     errors: "NDArray[np.integer]"
     latency_counts: "NDArray[np.integer]"
+    pod_age_s: "NDArray[np.float64] | None" = None
 
 
 class IntervalLine(NamedTuple):

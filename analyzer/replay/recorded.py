@@ -5,8 +5,7 @@ What Prometheus does not know is taken as follows, and told:
 - The weight: `weight` where it is given; else the step of the policy that explains the share of the requests (see
   `weights.py`). The ledger's counts are exact either way; the weight says which margin is to be proven and what share
   of the requests should have been completed.
-- Pods: as many as are given. With more than one it is the right number that makes the judge as strict as it should be.
-- The age of the canary's pods: from `canary_since_s` on, where it is given; else they are taken for warm.
+- Pods and their age: as given; else as their own proxies tell (see `surroundings.py`); else one warm pod each.
 """
 
 import asyncio
@@ -66,9 +65,9 @@ class Recording:
     weight
         The canary's weight throughout [per cent]; None: it follows the observed share.
     stable_pods, canary_pods
-        Pods throughout [count].
+        Pods throughout [count]; None: nobody gave them.
     canary_since_s
-        When the canary's youngest pod started [unix seconds]; None: it was warm.
+        When the canary's youngest pod started [unix seconds]; None: nobody gave it.
     """
 
     stable: Workload
@@ -78,8 +77,8 @@ class Recording:
     to_s: float
     route: str | None = None
     weight: float | None = None
-    stable_pods: int = 1
-    canary_pods: int = 1
+    stable_pods: int | None = None
+    canary_pods: int | None = None
     canary_since_s: float | None = None
 
     @property
@@ -152,8 +151,8 @@ async def _intervals(
         stable=VersionSource(recording.stable),
         canary=VersionSource(recording.canary),
         route=recording.route,
-        stable_pods=recording.stable_pods,
-        canary_pods=recording.canary_pods,
+        stable_pods=recording.stable_pods or 1,
+        canary_pods=recording.canary_pods or 1,
         canary_youngest_pod_at_s=recording.canary_since_s,
     )
     since_s = recording.from_s
