@@ -5,6 +5,7 @@ noise        what differs without harm: bursts, wandering pods, clumps, cold sta
 regressions  what a bad release does
 traffic      a service and its pods
 pods         the pods of many rollouts
+draws        counts, by a generator for each rollout
 world        a block of rollouts, interval by interval
 history      the stable version's past, pod by pod
 fleet        many blocks of one scene

@@ -89,7 +89,7 @@ class Fleet:
         rows = self._row_of[own]
         spread = np.zeros((3, BLOCK))
         spread[:, rows] = weight[own], wanted[own], stated[own]
-        counts = block.advance(spread[0], wanted=spread[1])
+        counts = block.advance(spread[0], wanted=spread[1], rows=rows)
         intervals = intervals_of(counts, block.traffic, end_s=block.time_s, weights=spread[2])
         moment.intervals.update(zip(own.tolist(), (intervals[row] for row in rows), strict=True))
         moment.sent[own] = counts.sent[rows]

@@ -111,3 +111,10 @@ def standard_error(events: int, of: int) -> float:
 def upper_bound(events: int, of: int, *, confidence: float = 0.95) -> float:
     """Give the exact (Clopper-Pearson) one-sided upper bound of a share."""
     return 1.0 if events >= of else float(betaincinv(events + 1, of - events, confidence))
+
+
+def quantiles_of(times: "FloatArray", *shares: float) -> tuple[float, ...]:
+    """Give the times until when these shares of all rollouts had something happen; infinity if fewer ever had."""
+    in_order = np.sort(np.nan_to_num(times, nan=np.inf))
+    places = [min(max(int(np.ceil(share * len(in_order))) - 1, 0), len(in_order) - 1) for share in shares]
+    return tuple(float(in_order[place]) for place in places)

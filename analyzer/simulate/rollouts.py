@@ -134,7 +134,7 @@ def run_closed(
     late = min(reaction_s / interval_s, 1.0)
     before = after = loop.weights()
     turn = 0
-    while loop.live.any() and turn * interval_s < horizon_s:
+    while (loop.live | (before != after)).any() and turn * interval_s < horizon_s:
         turn += 1
         moved = before != after
         moment = fleet.advance(

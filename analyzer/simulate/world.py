@@ -1,6 +1,7 @@
 """A block of rollouts of one service, side by side, interval by interval.
 
-A block is always simulated as a whole from a seed of its own, so its numbers do not depend on which other blocks are.
+Noise is drawn for the whole block at once, whichever of its rollouts are wanted; counts by generators of their own.
+So a rollout's numbers depend on the seed, its place and its own weights only.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ import numpy as np
 
 from analyzer.simulate import noise as noises
 from analyzer.simulate.counts import Counts
+from analyzer.simulate.draws import Chances, Dice, Drawn
 from analyzer.simulate.latency import bucket_table, slowed_share
 from analyzer.simulate.pods import Pods
 from analyzer.simulate.regressions import HARMLESS, Regression
@@ -45,6 +47,7 @@ class Block:
         self.regression = regression
         self.seed, self.number = seed, number
         self.rng = np.random.default_rng([seed, number])
+        self._dice = Dice(rollouts=BLOCK, seed=seed, number=number)
         self.time_s = 0.0
         self.pods = Pods(traffic, noise, self.rng, rollouts=BLOCK)
         self.shared = self.rng.standard_normal((3, BLOCK))  # load, errors, speed
@@ -55,7 +58,9 @@ class Block:
         waits = round(regression.client_timeout_s / traffic.interval_s) if regression.hang > 0 else 0
         self._hung = np.zeros((waits, BLOCK), dtype=np.int64)
 
-    def advance(self, weight: "FloatArray", *, wanted: "FloatArray | None" = None) -> Counts:
+    def advance(
+        self, weight: "FloatArray", *, wanted: "FloatArray | None" = None, rows: "NDArray[np.intp] | None" = None
+    ) -> Counts:
         """Simulate the next interval.
 
         Parameters
@@ -64,43 +69,59 @@ class Block:
             The canary's share of the traffic, on average over the interval [per cent].
         wanted : ndarray, shape (B,)
             The weight at its end, by which pods grow; None: the same.
+        rows : ndarray
+            Rollouts whose counts are wanted; the others' are zeros. None: all.
         """
-        traffic, noise, rng = self.traffic, self.noise, self.rng
+        traffic, stable = self.traffic, self.traffic.stable_pods
         from_s, until_s = self.time_s, self.time_s + traffic.interval_s
         grown = np.array([traffic.pods_at(w) if w > 0 else 0 for w in (weight if wanted is None else wanted)])
         self.pods.grow(grown, now_s=from_s)
         self._step_noise()
-        load, shared_errors, shared_speed = self._shared_factors()
-        sent = rng.poisson(load * traffic.rps * traffic.interval_s)
         there = self._there()
-        users = self._users(weight, there)
-        to_canary = rng.binomial(sent, self._share(weight, users))
-        arrived = np.stack([sent - to_canary, to_canary], axis=1)
-        answered, given_up = self._hang(arrived)
-        error_rate = self._mean(np.exp(self.pods.log_errors(users)), there) * shared_errors[:, None] * self.error_rate
-        error_rate[:, 1] += self._blip(from_s)
-        errors = noises.error_counts(rng, answered, np.minimum(error_rate, 1.0), noise)
-        bad = self._begun(from_s)
-        errors[:, 1] += rng.binomial(answered[:, 1] - errors[:, 1], self.regression.errors if bad else 0.0)
-        requests, errors = noises.with_retries(rng, answered, errors, noise)
-        speed = self.pods.log_speed(users, from_s=from_s, until_s=until_s) + shared_speed[:, None]
-        histogram = self._histogram(requests, speed, there)
-        requests[:, 1] += given_up
-        errors[:, 1] += given_up
-        histogram[:, 1, np.searchsorted(traffic.edges_ms, 1e3 * self.regression.client_timeout_s)] += given_up
+        chances = self._chances(weight, there, until_s=until_s)
+        drawn = self._dice.draw(chances, self.noise, range(BLOCK) if rows is None else rows.tolist())
+        self._give_up(drawn)
+        born_s = np.where(there[:, stable:], self.pods.born_s[:, stable:], -np.inf)
+        hurt_share = self._hurt_share(from_s) if self._begun(from_s) else 0.0
         self.time_s = until_s
-        born_s = np.where(there[:, traffic.stable_pods :], self.pods.born_s[:, traffic.stable_pods :], -np.inf)
         return Counts(
-            requests=requests,
-            errors=errors,
-            histogram=histogram,
-            pods=np.stack(
-                [there[:, : traffic.stable_pods].sum(axis=1), there[:, traffic.stable_pods :].sum(axis=1)], 1
-            ),
+            requests=drawn.requests,
+            errors=drawn.errors,
+            histogram=drawn.histogram,
+            pods=np.stack([there[:, :stable].sum(axis=1), there[:, stable:].sum(axis=1)], axis=1),
             youngest_s=until_s - born_s.max(axis=1),
-            sent=to_canary,
-            hurt=to_canary.astype(np.float64) * (self._hurt_share(from_s) if bad else 0.0),
+            sent=drawn.to_canary,
+            hurt=drawn.to_canary.astype(np.float64) * hurt_share,
         )
+
+    def _chances(self, weight: "FloatArray", there: "NDArray[np.bool_]", *, until_s: float) -> Chances:
+        """Say what is likely in this interval."""
+        traffic, bad, begun = self.traffic, self.regression, self._begun(self.time_s)
+        load, shared_errors, shared_speed = self._shared_factors()
+        users = self._users(weight, there)
+        errors = self._mean(np.exp(self.pods.log_errors(users)), there) * shared_errors[:, None] * self.error_rate
+        errors[:, 1] += self._blip(self.time_s)
+        speed = self.pods.log_speed(users, from_s=self.time_s, until_s=until_s) + shared_speed[:, None]
+        return Chances(
+            load=load * traffic.rps * traffic.interval_s,
+            share=self._share(weight, users),
+            errors=np.minimum(errors, 1.0),
+            buckets=self._buckets(speed, there),
+            more_errors=bad.errors if begun else 0.0,
+            hang=bad.hang if begun else 0.0,
+        )
+
+    def _give_up(self, drawn: Drawn) -> None:
+        """Let clients give up on what has hung for their time-out: then it is counted, as code 0."""
+        waits = len(self._hung)
+        if not waits:
+            return
+        place = round(self.time_s / self.traffic.interval_s) % waits
+        given_up, self._hung[place] = self._hung[place].copy(), drawn.hung
+        drawn.requests[:, 1] += given_up
+        drawn.errors[:, 1] += given_up
+        bucket = np.searchsorted(self.traffic.edges_ms, 1e3 * self.regression.client_timeout_s)
+        drawn.histogram[:, 1, bucket] += given_up
 
     # --- what comes over everybody ---
 
@@ -147,16 +168,6 @@ class Block:
         shifted: FloatArray = share * eager / (share * eager + 1.0 - share)
         return shifted
 
-    def _hang(self, arrived: "IntArray") -> "tuple[IntArray, IntArray]":
-        """Take away what hangs; give what is answered, and what clients gave up on just now."""
-        waits = len(self._hung)
-        if not waits:
-            return arrived, np.zeros(BLOCK, dtype=np.int64)
-        hung = self.rng.binomial(arrived[:, 1], self.regression.hang if self._begun(self.time_s) else 0.0)
-        place = round(self.time_s / self.traffic.interval_s) % waits
-        given_up, self._hung[place] = self._hung[place].copy(), hung
-        return arrived - np.stack([np.zeros_like(hung), hung], axis=1), given_up
-
     # --- how it goes ---
 
     def _mean(self, values: "FloatArray", there: "NDArray[np.bool_]") -> "FloatArray":
@@ -169,7 +180,8 @@ class Block:
         ]
         return np.stack(parts, axis=1)
 
-    def _histogram(self, requests: "IntArray", speed: "FloatArray", there: "NDArray[np.bool_]") -> "IntArray":
+    def _buckets(self, speed: "FloatArray", there: "NDArray[np.bool_]") -> "FloatArray":
+        """Give the chance of each bucket, shape (B, 2, E + 1)."""
         traffic, stable = self.traffic, self.traffic.stable_pods
         edges = traffic.edges_ms
         slower = speed.copy()
@@ -186,7 +198,8 @@ class Block:
         mean = np.maximum(self._mean(shares, there), 0.0)
         empty = mean.sum(axis=-1) <= 0
         mean[empty, 0] = 1.0
-        return self.rng.multinomial(requests, mean / mean.sum(axis=-1, keepdims=True))
+        chances: FloatArray = mean / mean.sum(axis=-1, keepdims=True)
+        return chances
 
     def _begun(self, from_s: float) -> bool:
         return from_s >= self.regression.begins_s
