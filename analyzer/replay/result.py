@@ -1,6 +1,7 @@
 """What became of a rollout, and of all of them."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -55,9 +56,10 @@ class Result:
         """Note what the judge said after the interval that ends at `t`."""
         self.intervals += 1
         self.verdict = assessment.verdict
-        self.max_evidence = max(self.max_evidence, assessment.evidence.log_e)
-        if self.verdict is Verdict.HARM and self.harm_at_s is None:
-            self.harm_at_s, self.harm_channel = t, assessment.evidence.culprit
+        if self.verdict is Verdict.HARM:
+            self.max_evidence = max(self.max_evidence, assessment.evidence.log_e)
+            if self.harm_at_s is None:
+                self.harm_at_s, self.harm_channel = t, assessment.evidence.culprit
         if next_weight is None:
             return
         name = f"{next_weight:.12g}"
@@ -65,6 +67,15 @@ class Result:
         if self.verdict is Verdict.PROVEN:
             self.proven_at_s = t if self.proven_at_s is None else self.proven_at_s
             self.proven.setdefault(name, t)
+
+    def take_stock(self, assessment: Assessment) -> None:
+        """Note the largest evidence so far, when some intervals were taken in.
+
+        Evidence costs the judge more than a verdict, so it is not read at each interval: the p-value keeps the largest.
+        (Until HARM it is far from zero; after it, `take_in` looks each time.)
+        """
+        if self.verdict is not Verdict.HARM:
+            self.max_evidence = max(self.max_evidence, -math.log(assessment.evidence.p_value))
 
     @property
     def conclusive(self) -> bool:

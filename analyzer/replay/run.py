@@ -117,6 +117,8 @@ class Replay:
             for (rollout, waiting), assessment in zip(turn, judge(requests), strict=True):
                 rollout.state = assessment.state
                 rollout.result.take_in(assessment, t=waiting.interval.end_s, next_weight=waiting.next_weight)
+                if waiting is rollout.waiting[-1]:
+                    rollout.result.take_stock(assessment)
                 if self.on_judged is not None:
                     judged = Judged(
                         rollout.result.rollout, rollout.policy, waiting.interval, waiting.next_weight, assessment

@@ -149,3 +149,10 @@ def test_people_get_a_line_per_interval_and_a_table() -> None:
     table = results_table(replay([*GOOD, *BAD]))
     assert [line.split()[0] for line in table.splitlines()] == ["rollout", "good", "bad"]
     assert "25 %, 50 %" in table
+
+
+@pytest.mark.parametrize("lines", [GOOD, BAD, SLOW])
+def test_the_largest_evidence_is_that_of_the_worst_interval(lines: list[Line]) -> None:
+    [result] = replay(lines)
+    worst = max(judged.assessment.evidence.log_e for judged in trace(lines))
+    assert result.as_dict()["max_evidence"] == round(max(worst, 0.0), 6)
