@@ -19,7 +19,6 @@ from analyzer.simulate.plan_text import render_table, to_json
 from analyzer.simulate.plan_types import BadPlan, HarmlessPlan, PlanReport
 from analyzer.simulate.regressions import HARMLESS, Regression
 from analyzer.simulate.rollouts import run_closed
-from analyzer.simulate.world import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +42,10 @@ BAD: Final = (
     Regression(name="latency +50 %", slower=1.5),
 )
 
-_HARMLESS_BUDGET: Final = 30_000  # simulated intervals; one takes about 0.15 ms
-_BAD_BUDGET: Final = 5_000
-_MOST_HARMLESS, _MOST_BAD = 600, 200
+_HARMLESS_BUDGET: Final = 24_000  # simulated intervals; one takes about 0.2 ms
+_BAD_BUDGET: Final = 4_000
+_FIRST: Final = 30
+_MOST_HARMLESS, _MOST_BAD = 500, 150
 _MOST_INTERVALS: Final = 320
 _HORIZON: Final = 1.2  # a policy that only ever waits takes this much of its longest time at most
 _HISTORIES: Final = 10
@@ -95,13 +95,13 @@ class _Runs:
         self._known: Sequence[JudgeState] = known
 
     def of(self, regression: Regression, *, budget: int, most: int) -> Outcomes:
-        """Run one block, and by its length decide how many more."""
-        first = self._run(regression, first=0, rollouts=BLOCK)
-        used = int(np.count_nonzero(first.weights))
-        blocks = min(budget // max(used, 1), most // BLOCK)
-        if blocks <= 1:
-            return first
-        return Outcomes.joined([first, self._run(regression, first=BLOCK, rollouts=(blocks - 1) * BLOCK)])
+        """Run a few, and by their length decide how many more."""
+        few = self._run(regression, first=0, rollouts=_FIRST)
+        used = int(np.count_nonzero(few.weights))
+        rollouts = min(budget * _FIRST // max(used, 1), most)
+        if rollouts <= _FIRST:
+            return few
+        return Outcomes.joined([few, self._run(regression, first=_FIRST, rollouts=rollouts - _FIRST)])
 
     def _run(self, regression: Regression, *, first: int, rollouts: int) -> Outcomes:
         fleet = Fleet(replace(self._scene, regression=regression), rollouts=rollouts, seed=self._seed, first=first)

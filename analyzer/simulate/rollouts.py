@@ -187,7 +187,8 @@ class _Loop:
             state = settle(state, intent.after, now_s=START_S + now_s)
             outcomes.steps[number] += state.phase is not Phase.ROLLED_BACK
             outcomes.unproven_steps[number] += intent.reason == "Unproven"
-        state = replace(state, notices=())  # nobody reads them here
+        if state.notices:
+            state = replace(state, notices=())  # nobody reads them here
         self._states[number] = state
         self.judges[number] = state.judge if state.judge is not None else self._initial[number]
         self.live[number] = state.phase in JUDGED

@@ -1,7 +1,7 @@
 """What the calibration measures; each measure is a list of jobs that may run side by side, and each job gives rows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -149,19 +149,21 @@ _BEFORE: Final = {5.0: 1.0, 25.0: 10.0, 100.0: 50.0}
 
 def false_proofs(noise: str, rps: float, size: Size, *, history: bool) -> Iterator[FalseProofs]:
     """Let canaries be exactly as bad as each step's margin, for as long as a step may last."""
+    traffic = Traffic(rps=rps)
+    harmless = Scene(traffic=traffic, noise=MARGIN_NOISE[noise], settings=SETTINGS)
+    known = _initial(harmless, size, history=history)
     for next_weight, weight in _BEFORE.items():
         share = next_weight / 100.0
         allowed = float(np.clip(SETTINGS.harm_budget / share, SETTINGS.harm_budget, 0.02))
-        traffic = Traffic(rps=rps)
         extra = SETTINGS.error_tolerance * traffic.error_rate + allowed
         slower = 1.0 + float(np.clip(0.1 / share, 0.1, 1.0))
         for claim, regression in (("errors", Regression(errors=extra)), ("latency", Regression(slower=slower))):
-            scene = Scene(traffic=traffic, noise=MARGIN_NOISE[noise], regression=regression, settings=SETTINGS)
-            proven = _proven(scene, claim, weight=weight, next_weight=next_weight, size=size, history=history)
+            step = Phased(round(PLAN.dwell_max_s / traffic.interval_s), weight, next_weight)
+            proven = _proven(replace(harmless, regression=regression), claim, step, size=size, known=known)
             yield FalseProofs(claim, noise, rps, next_weight, history, size.rollouts, proven)
 
 
-def _proven(scene: Scene, claim: str, *, weight: float, next_weight: float, size: Size, history: bool) -> int:
+def _proven(scene: Scene, claim: str, step: Phased, *, size: Size, known: list[JudgeState]) -> int:
     """Count rollouts of which a claim (all parts of it at once) was proven at any time."""
     proven = np.zeros(size.rollouts, dtype=np.bool_)
 
@@ -169,11 +171,7 @@ def _proven(scene: Scene, claim: str, *, weight: float, next_weight: float, size
         parts = [value for name, value in answer.evidence.proof.items() if name.startswith(claim)]
         proven[number] |= bool(parts) and min(parts) >= answer.evidence.log_proof_threshold
 
-    turns = round(PLAN.dwell_max_s / scene.traffic.interval_s)
-    known = _initial(scene, size, history=history)
-    run_schedule(
-        _fleet(scene, size), [Phased(turns, weight, next_weight)], initial=known, until_harm=False, watch=watch
-    )
+    run_schedule(_fleet(scene, size), [step], initial=known, until_harm=False, watch=watch)
     return int(proven.sum())
 
 

@@ -17,10 +17,9 @@ from tests.calibration.measures import (
 from tests.calibration.scenarios import HARMLESS_SCENARIOS, USUAL
 from tests.calibration.tables import harmless_table
 
-SIZE = Size(rollouts=100, seed=5)
-MOST_OF_100 = 4
-"""With a chance of 1 % each, five of a hundred happen in 0.3 % of such tests; without history three per cent are allowed."""
-WITHOUT_HISTORY = 8
+SIZE = Size(rollouts=50, seed=5)
+WITH_HISTORY, WITHOUT_HISTORY = 3, 6
+"""Of fifty. With chances of 1 % and 3 %, more happen in 0.2 % of such tests."""
 WITHOUT_BAKE = replace(PLAN, bake_s=0.0)
 
 
@@ -40,7 +39,7 @@ WITHOUT_BAKE = replace(PLAN, bake_s=0.0)
 def test_harmless_releases_are_seldom_rolled_back(name: str) -> None:
     result = false_rollbacks(scenario_named(name), SIZE)
     for (history, closed), count in result.counts.items():
-        bound = MOST_OF_100 if history else WITHOUT_HISTORY
+        bound = WITH_HISTORY if history else WITHOUT_HISTORY
         assert count <= bound, f"seed {SIZE.seed}: {count} of {SIZE.rollouts}, history {history}, closed loop {closed}"
 
 
@@ -62,7 +61,7 @@ def test_harm_is_found_in_time_at_1000_requests_a_second(name: str, at_most_s: f
 
 def test_releases_at_the_margin_are_seldom_proven() -> None:
     for row in false_proofs("pod noise 30 %/5 %", 1000.0, SIZE, history=True):
-        assert row.proven <= 11, f"seed {SIZE.seed}: {row}"  # 5 % of 100 and 2.7 standard errors
+        assert row.proven <= 7, f"seed {SIZE.seed}: {row}"  # more happen in 0.3 % of such tests with a chance of 5 %
 
 
 @pytest.mark.parametrize("timeout_s", [60.0, 300.0])
