@@ -18,16 +18,19 @@ Numbers in, verdict out; no clock, no input or output. `judge` is the whole of i
 """
 
 from analyzer.core.judge.judge import initial_state, judge
+from analyzer.core.judge.learning import learn
 from analyzer.core.judge.state import dump_state, load_state
 from analyzer.core.judge.types import (
     ISTIO_EDGES_MS,
     Assessment,
     Channel,
     Evidence,
+    History,
     Interval,
     JudgeRequest,
     JudgeSettings,
     JudgeState,
+    Learned,
     Rates,
     Step,
     Verdict,
@@ -39,10 +42,12 @@ __all__ = [
     "Assessment",
     "Channel",
     "Evidence",
+    "History",
     "Interval",
     "JudgeRequest",
     "JudgeSettings",
     "JudgeState",
+    "Learned",
     "Rates",
     "Step",
     "Verdict",
@@ -50,5 +55,6 @@ __all__ = [
     "dump_state",
     "initial_state",
     "judge",
+    "learn",
     "load_state",
 ]

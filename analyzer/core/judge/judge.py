@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.core.judge import batch, report, state
-from analyzer.core.judge.types import Assessment, JudgeRequest, JudgeState
+from analyzer.core.judge.types import Assessment, JudgeRequest, JudgeState, Learned
 from analyzer.core.judge.update import play
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from analyzer.core.judge.evalues import FloatArray
 
 
-def initial_state() -> JudgeState:
-    """Give the state of a rollout that nothing is known of."""
-    return JudgeState()
+def initial_state(learned: Learned | None = None) -> JudgeState:
+    """Give the state of a rollout that nothing is known of but what the stable version's history taught."""
+    if learned is None:
+        return JudgeState()
+    return JudgeState(edges_ms=learned.edges_ms, record=learned.record)
 
 
 def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:

@@ -95,6 +95,8 @@ def _evidence(
         "step_canary_requests": records["step_requests"][:, 1].tolist(),
         "step_stable_requests": records["step_requests"][:, 0].tolist(),
         "unattributed_errors": records["step_unattributed"].tolist(),
+        "sample_ratio_log_e": [0.0] * len(records),
+        "limits": [{} for _ in margins],
     }
     in_order = [columns[field.name] for field in fields(Evidence)]
     return list(starmap(Evidence, zip(*in_order, strict=True)))

@@ -111,6 +111,10 @@ class JudgeSettings:
         Time constant of the extra latency tolerance for young canary pods [s]; 0 turns it off.
     harm_budget
         Share of all requests that an undetected bad step may hurt [ratio].
+    limit_error_rate
+        Absolute limit of the canary's error rate, whatever the stable version's is [ratio]; None: no limit.
+    limit_p99_ms
+        The same of its 99th percentile of latency [ms]; None: no limit.
     """
 
     false_rollback: float = 0.01
@@ -120,6 +124,51 @@ class JudgeSettings:
     latency_tolerance: float = 0.05
     warm_up_s: float = 60.0
     harm_budget: float = 1e-3
+    limit_error_rate: float | None = None
+    limit_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The stable version alone, pod by pod, before the rollout.
+
+    Attributes
+    ----------
+    seconds
+        Length of one interval [s], > 0.
+    requests, errors : ndarray, shape (n_intervals, n_pods), int64
+        Completed requests and errors [count]. A pod that was not there has zeros.
+    edges_ms
+        The histogram's finite edges, ascending [ms].
+    latency_counts : ndarray, shape (n_intervals, n_pods, n_edges + 1), int64
+        Requests per histogram bucket [count], non-cumulative.
+    pod_age_s : ndarray, shape (n_intervals, n_pods), float64, or None
+        Age of each pod at each interval's end [s], where known (NaN or infinity: not known to be young); warm-up is
+        learned from it.
+    """
+
+    seconds: float
+    requests: "NDArray[np.int64]"
+    errors: "NDArray[np.int64]"
+    edges_ms: tuple[float, ...]
+    latency_counts: "NDArray[np.int64]"
+    pod_age_s: "NDArray[np.float64] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a history taught. Opaque: made by `learn`, used by `initial_state`.
+
+    Attributes
+    ----------
+    edges_ms
+        Histogram edges that it holds for [ms].
+    record
+        The numbers, in the layout of `state.py`.
+    """
+
+    edges_ms: tuple[float, ...] = ()
+    record: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +242,11 @@ class Evidence:
         Requests since this step began [count].
     unattributed_errors
         Errors in this step that nobody can attribute [count].
+    sample_ratio_log_e
+        Logarithm of the evidence that the canary's share of the requests is not that of the weights, in either direction.
+        It speaks of the quality of the data, never for a rollback.
+    limits
+        Per absolute limit of the settings (`error rate`, `p99`), the logarithm of the evidence that it is exceeded.
     """
 
     log_e: float
@@ -212,6 +266,8 @@ class Evidence:
     step_canary_requests: int
     step_stable_requests: int
     unattributed_errors: int
+    sample_ratio_log_e: float = 0.0
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
