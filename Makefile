@@ -61,6 +61,10 @@ check: $(READY) ## Lint, types, layers
 bench: $(READY) ## Figures of the judge, the ledger and the loop; the same in bench.json
 	@$(BIN)/python -m tests.bench
 
+.PHONY: calibrate
+calibrate: $(READY) ## The judge's error rates and speed, by simulation, into calibration.md (takes long)
+	@$(BIN)/python -m tests.calibration $(CALIBRATE_ARGS)
+
 .PHONY: format
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .

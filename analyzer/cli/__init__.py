@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from analyzer.cli.studies import calibrate, plan, replay
+
 app = typer.Typer(
     name="serin",
     help="Automated canary analysis for Istio: proves harm or harmlessness and moves the weights.",
@@ -70,12 +72,16 @@ def lint(
 @app.command()
 def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
+    *,
+    counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
 ) -> None:
     """Print the JSON Schema of a policy, for editors."""
     import json
 
     from analyzer.policy.schema import json_schema
 
+    if counts:
+        from analyzer.replay.schema import counts_schema as json_schema
     wanted = json_schema("draft-07") if draft is Draft.DRAFT_07 else json_schema("2020-12")
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
@@ -146,6 +152,11 @@ def demo(
     from analyzer.cli.demo import play_demo
 
     raise typer.Exit(play_demo(release, plain=plain, log_file=log_file))
+
+
+app.command(short_help="What a policy will do, by simulation.")(plan)
+app.command(short_help="Recorded telemetry through the same judge.")(replay)
+app.command(short_help="False rollbacks on your own service's past.")(calibrate)
 
 
 def main() -> None:

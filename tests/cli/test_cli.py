@@ -157,6 +157,60 @@ def test_help_and_version_are_there() -> None:
     assert serin("--version").stdout.startswith("serin 0.")
 
 
+def test_the_schema_of_counts_it_prints_is_the_published_one() -> None:
+    published = (ROOT / "policies" / "schema" / "counts.schema.json").read_text(encoding="utf-8")
+    assert serin("schema", "--counts").stdout == published
+
+
+def test_a_file_of_counts_is_replayed_to_its_verdict(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [{"rollout": "r1", "edges_ms": [10, 100]}]
+    for number in range(1, 13):
+        stable = {"pods": 4, "requests": 9000, "errors": 9, "latency_counts": [4000, 5000, 0]}
+        canary = {"pods": 2, "pod_age_s": 600, "requests": 1000, "errors": 50, "latency_counts": [440, 560, 0]}
+        times = {"t": 15.0 * number, "seconds": 15.0, "weight": 10, "next_weight": 25}
+        lines.append({"rollout": "r1", **times, "stable": stable, "canary": canary})
+    file = tmp_path / "counts.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = serin("replay", "--counts", file, "-o", "json")
+    assert result.returncode == 1, result.stderr
+    said = json.loads(result.stdout)
+    assert (said["rollout"], said["verdict"], said["harm_channel"], said["intervals"]) == ("r1", "HARM", "errors", 12)
+    assert said["harm_at_s"] <= 60
+    file.write_text(file.read_text().replace('"errors": 50', '"errors": 5000', 1))
+    broken = serin("replay", "--counts", file)
+    assert broken.returncode == 2
+    assert f"{file}:2: " in broken.stderr
+
+
+def test_a_plan_tells_what_a_policy_will_do(tmp_path: Path) -> None:
+    plot = tmp_path / "plan.svg"
+    result = serin(
+        "plan", EXAMPLE / "policy.yaml", "--rps", "500", "--error-rate", "0.1%", "--plot", plot, "-o", "json"
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)
+    assert plot.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["replay"],
+        ["replay", "--prometheus", "http://p"],
+        ["plan", EXAMPLE / "policy.yaml", "--rps", "0"],
+        ["plan", EXAMPLE / "policy.yaml", "--rps", "5", "--error-rate", "0.1"],
+        ["calibrate", "--prometheus", "p:9090", "--workload", "a/b"],
+        ["calibrate", "--prometheus", "http://p:9090", "--workload", "ab"],
+    ],
+    ids=lambda args: " ".join(str(a) for a in args if not isinstance(a, Path)),
+)
+def test_studies_with_wrong_options_end_with_a_word_and_2(args: list[str | Path]) -> None:
+    result = serin(*args)
+    assert result.returncode == 2
+    assert result.stderr.strip()
+    assert "Traceback" not in result.stderr
+
+
 # --- a daemon that runs ---
 
 

@@ -1,0 +1,143 @@
+"""`serin plan`, `replay` and `calibrate`: what the judge would do, would have done, and does to the harmless."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_Out = Annotated[Output, typer.Option("--output", "-o", help="A table, or JSON.")]
+_Policy = Annotated[Path | None, typer.Option("--policy", help="The policy file.", metavar="FILE", show_default=False)]
+_Prometheus = Annotated[
+    str | None, typer.Option(help="Read the past out of Prometheus.", metavar="URL", show_default=False)
+]
+
+
+def plan(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A file with one CanaryPolicy.", show_default=False)],
+    rps: Annotated[
+        float, typer.Option(help="Requests per second on the routes whose weights move.", show_default=False)
+    ],
+    error_rate: Annotated[str, typer.Option(help="Of the stable version: 0.1%", metavar="PERCENT")] = "0.1%",
+    *,
+    latency_p50: Annotated[str | None, typer.Option(help="Of the stable version: 60ms", metavar="DURATION")] = None,
+    latency_p99: Annotated[str | None, typer.Option(help="Of the stable version: 250ms", metavar="DURATION")] = None,
+    pods: Annotated[int, typer.Option(help="Of the stable version.")] = 10,
+    plot: Annotated[Path | None, typer.Option(help="Draw it too, as SVG.", metavar="FILE")] = None,
+    output: _Out = Output.TABLE,
+) -> None:
+    """Simulate what a policy will do to releases of a service like yours, with the real judge and decision.
+
+    Tells the chance of a false rollback, how fast which regressions are found and how many users they hurt, and how long a
+    harmless release takes.
+    """
+    from analyzer.cli.plan import plan_command
+
+    raise typer.Exit(
+        plan_command(
+            policy,
+            rps=rps,
+            error_rate=error_rate,
+            latency_p50=latency_p50,
+            latency_p99=latency_p99,
+            pods=pods,
+            output=output.value,
+            plot=plot,
+        )
+    )
+
+
+def replay(
+    counts: Annotated[
+        str | None, typer.Option(help="A file of counts (JSON lines, .gz too); `-` is standard input.", metavar="FILE")
+    ] = None,
+    prometheus: _Prometheus = None,
+    from_time: Annotated[
+        str | None, typer.Option("--from", help="Begin: RFC 3339, unix seconds, or a duration ago.", metavar="TIME")
+    ] = None,
+    to_time: Annotated[str, typer.Option("--to", help="End.", metavar="TIME")] = "0s",
+    policy: _Policy = None,
+    *,
+    stable: Annotated[str | None, typer.Option(help="The stable Deployment.", metavar="NS/NAME")] = None,
+    canary: Annotated[str | None, typer.Option(help="The canary's Deployment.", metavar="NS/NAME")] = None,
+    route: Annotated[str | None, typer.Option(help="Only requests on this http route.")] = None,
+    weight: Annotated[float | None, typer.Option(help="The canary's weight, where it was constant.")] = None,
+    reporter: Annotated[str, typer.Option(help="Whose metrics: source or waypoint.")] = "source",
+    stable_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
+    canary_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
+    canary_since: Annotated[str | None, typer.Option(help="When the canary's pods began.", metavar="TIME")] = None,
+    trace: Annotated[
+        bool | None, typer.Option("--trace/--no-trace", help="Show each interval. [default: for a single rollout]")
+    ] = None,
+    output: _Out = Output.TABLE,
+) -> None:
+    """Judge recorded telemetry with the same judge and decision: from a file of counts, or out of Prometheus' past.
+
+    Exit code 0: proven; 1: harm; 2: bad input; 3: inconclusive; 4: Prometheus does not answer.
+    """
+    from analyzer.cli.replay import replay_counts, replay_prometheus
+
+    if (counts is None) == (prometheus is None):
+        raise typer.BadParameter("give either --counts FILE or --prometheus URL with --from and --policy")
+    if counts is not None:
+        raise typer.Exit(replay_counts(counts, output=output.value, trace=trace))
+    if from_time is None or policy is None or prometheus is None:
+        raise typer.BadParameter("--prometheus needs --from TIME and --policy FILE")
+    raise typer.Exit(
+        replay_prometheus(
+            prometheus,
+            policy=policy,
+            from_time=from_time,
+            to_time=to_time,
+            stable=stable,
+            canary=canary,
+            route=route,
+            weight=weight,
+            stable_pods=stable_pods,
+            canary_pods=canary_pods,
+            canary_since=canary_since,
+            reporter=reporter,
+            output=output.value,
+            trace=trace,
+        )
+    )
+
+
+def calibrate(
+    prometheus: Annotated[str, typer.Option(help="Where Prometheus is.", metavar="URL", show_default=False)],
+    workload: Annotated[str, typer.Option(help="The Deployment.", metavar="NS/NAME", show_default=False)],
+    hours: Annotated[float, typer.Option(help="How much of its past.")] = 24.0,
+    policy: _Policy = None,
+    *,
+    to_time: Annotated[str, typer.Option("--to", help="End of that past.", metavar="TIME")] = "0s",
+    rollouts: Annotated[int, typer.Option(help="How many pseudo-rollouts.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same ones.")] = 1,
+    output: _Out = Output.TABLE,
+) -> None:
+    """Let your stable pods play the canary, to see how often this policy would have rolled back a harmless release.
+
+    Exit code 0: the policy keeps its promise on this service; 1: it does not, and what would mend it is told; 3: too little
+    data; 4: Prometheus does not answer.
+    """
+    from analyzer.cli.calibrate import calibrate_workload
+
+    raise typer.Exit(
+        calibrate_workload(
+            prometheus,
+            workload=workload,
+            hours=hours,
+            to_time=to_time,
+            policy=policy,
+            rollouts=rollouts,
+            seed=seed,
+            output=output.value,
+        )
+    )
