@@ -104,7 +104,7 @@ class Block:
         speed = self.pods.log_speed(users, from_s=self.time_s, until_s=until_s) + shared_speed[:, None]
         return Chances(
             load=load * traffic.rps * traffic.interval_s,
-            share=self._share(weight, users),
+            share=self._share(weight),
             errors=np.minimum(errors, 1.0),
             buckets=self._buckets(speed, there),
             more_errors=bad.errors if begun else 0.0,
@@ -156,14 +156,14 @@ class Block:
             per_pod[:, part] = (np.maximum(everybody * share, 1.0) / count)[:, None]
         return np.maximum(per_pod, 1.0)
 
-    def _share(self, weight: "FloatArray", users: "FloatArray") -> "FloatArray":
+    def _share(self, weight: "FloatArray") -> "FloatArray":
         """Share of the requests that go to the canary; eager users who stick to a version shift it."""
         share = weight / 100.0
         if not self.noise.sticky:
             return share
-        canary = self.traffic.stable_pods
+        everybody = np.maximum(self.noise.users_per_rps * self.traffic.rps * share, 1.0)
         eager = noises.multiplier(
-            self.pods.user_speed[:, canary], self.noise.user_errors_sd / np.sqrt(users[:, canary])
+            self.pods.user_speed[:, self.traffic.stable_pods], self.noise.user_errors_sd / np.sqrt(everybody)
         )
         shifted: FloatArray = share * eager / (share * eager + 1.0 - share)
         return shifted

@@ -26,8 +26,9 @@ _SECTIONS: dict[str, tuple[str, Callable[[Sequence[Any]], str]]] = {
     "hang": ("Releases that hang a fifth of their requests", tables.hang_table),
 }
 _NOTES = {
-    "harmless": "± is the standard error, ≤ the upper 95 % bound. Bold: above 1 % (upper bound 1.5 %) with history, or 3 % "
-    "without. † cannot be told from a bad release without history; no bound there. Promoted and unproven: with history.",
+    "harmless": "± is the standard error, ≤ the upper 95 % bound. Bold: above 1 % with history, above 3 % without. † Without "
+    "history it cannot be told from a bad release; no bound there. ‡ Counts cannot tell it at all; the judge has to know that "
+    "routing is sticky. Promoted and unproven: with history.",
     "detection": "Users hurt: requests that failed, hung, or must have become slower because of the canary. "
     "Fixed: 5 minutes each at 1, 5, 10, 25 and 50 %. Published: statistics.md §11. Bold: slower than published.",
     "proof": "Bold: above 5 %.",

@@ -23,7 +23,7 @@ from analyzer.simulate import (
     run_schedule,
     schedule,
 )
-from tests.calibration.scenarios import HARMLESS_SCENARIOS, USUAL, Harmless
+from tests.calibration.scenarios import HARMLESS_SCENARIOS, USUAL, Bound, Harmless
 
 PLAN: Final = RolloutPlan(stages=(StagePlan(route=None, weights=(1, 5, 10, 25, 50, 100)),))
 STEP_S: Final = 300.0
@@ -60,7 +60,7 @@ class FalseRollbacks:
     """Wrong rollbacks of a harmless scenario: how many of how many, per way of running it."""
 
     scenario: str
-    known_only: bool
+    bound: Bound
     rollouts: int
     counts: Mapping[tuple[bool, bool], int] = field(default_factory=dict)
     promoted_s: float = float("inf")
@@ -81,7 +81,7 @@ def false_rollbacks(scenario: Harmless, size: Size, *, histories: tuple[bool, ..
     assert closed is not None, "there is at least one way of running it"
     return FalseRollbacks(
         scenario=scenario.name,
-        known_only=scenario.known_only,
+        bound=scenario.bound,
         rollouts=size.rollouts,
         counts=counts,
         promoted_s=median_of(closed.promoted_s),

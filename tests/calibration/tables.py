@@ -7,9 +7,10 @@ import numpy as np
 
 from analyzer.simulate import median_of, standard_error, upper_bound
 from tests.calibration.measures import Detection, FalseProofs, FalseRollbacks, Hangs
+from tests.calibration.scenarios import Bound
 
 _WAYS = ((True, True), (True, False), (False, True), (False, False))
-_MOST_WITH_HISTORY, _MOST_WITHOUT, _MOST_PROOFS = 0.015, 0.03, 0.05
+_MOST_WITH_HISTORY, _MOST_WITHOUT, _MOST_PROOFS = 0.01, 0.03, 0.05
 
 
 def harmless_table(results: Sequence[FalseRollbacks]) -> str:
@@ -25,8 +26,8 @@ def harmless_table(results: Sequence[FalseRollbacks]) -> str:
     ]
     rows = [
         [
-            result.scenario + (" †" if result.known_only else ""),
-            *(_rate(result.counts.get(way), result.rollouts, most=_most(result, *way)) for way in _WAYS),
+            f"{result.scenario} {result.bound.value}".rstrip(),
+            *(_rate(result.counts.get(way), result.rollouts, most=_most(result, way)) for way in _WAYS),
             seconds(result.promoted_s),
             f"{result.unproven:.1f}",
         ]
@@ -35,19 +36,22 @@ def harmless_table(results: Sequence[FalseRollbacks]) -> str:
     return table(head, rows)
 
 
-def _most(result: FalseRollbacks, history: bool, closed: bool) -> float:  # noqa: FBT001 - a pair, unpacked
-    """Say from which rate on a result is bad; with history the bound is on the upper limit of its interval."""
-    del closed
-    if history:
-        return _MOST_WITH_HISTORY
-    return 1.0 if result.known_only else _MOST_WITHOUT
+def _most(result: FalseRollbacks, way: tuple[bool, bool]) -> float:
+    """Say above which rate a result is bad, with history (the first of the pair) and without."""
+    history, _ = way
+    bounds = {
+        Bound.ALWAYS: (_MOST_WITHOUT, _MOST_WITH_HISTORY),
+        Bound.HISTORY: (1.0, _MOST_WITH_HISTORY),
+        Bound.NEVER: (1.0, 1.0),
+    }
+    return bounds[result.bound][history]
 
 
 def _rate(events: int | None, of: int, *, most: float) -> str:
     if events is None:
         return "–"
     text = f"{100 * events / of:.2f} ± {100 * standard_error(events, of):.2f} % (≤ {100 * upper_bound(events, of):.2f})"
-    return f"**{text}**" if events / of > most or (events > 1 and upper_bound(events, of) > most) else text
+    return _bold_if(text, bad=events / of > most)
 
 
 def detection_table(results: Sequence[Detection]) -> str:

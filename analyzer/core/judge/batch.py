@@ -26,12 +26,14 @@ _SETTINGS = attrgetter(
     "latency_tolerance",
     "warm_up_s",
     "harm_budget",
+    "limit_error_rate",
+    "limit_p99_ms",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Settings and steps of R rollouts as columns, each of shape (R,)."""
+    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None."""
 
     false_rollback: "FloatArray"
     false_proof: "FloatArray"
@@ -40,7 +42,14 @@ class Parameters:
     latency_tolerance: "FloatArray"
     warm_up_s: "FloatArray"
     harm_budget: "FloatArray"
+    limit_error_rate: "FloatArray"
+    limit_p99_ms: "FloatArray"
     next_weight: "FloatArray"
+
+    @property
+    def limits_set(self) -> "NDArray[np.bool_]":
+        """Which limits there are, shape (R, 2)."""
+        return ~np.isnan(np.stack([self.limit_error_rate, self.limit_p99_ms], axis=1))
 
     def take(self, rows: "NDArray[np.intp]") -> "Parameters":
         """Give the same of some rows only."""
@@ -91,10 +100,8 @@ class Columns:
 
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
     """Read settings and steps."""
-    rows = [
-        (*_SETTINGS(r.settings), float("nan") if r.step.next_weight is None else r.step.next_weight) for r in requests
-    ]
-    return Parameters(*np.array(rows, dtype=np.float64).T)
+    rows = np.array([(*_SETTINGS(r.settings), r.step.next_weight) for r in requests], dtype=np.float64)
+    return Parameters(*rows.T)
 
 
 def own_edges(request: "JudgeRequest") -> Edges:

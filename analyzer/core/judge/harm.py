@@ -1,6 +1,6 @@
 """Evidence of harm: one mixture over channels, effect sizes and start times.
 
-Each channel owns a purse. Half of it is bet from the first interval on, evenly over the effect sizes; of the rest
+Each channel owns a purse. Three fifths of it are bet from the first interval on, spread over the effect sizes; of the rest
 ("cash") a 64th joins every 15 seconds, so that a leak that begins late finds fresh money. What was bet multiplies by e
 in each interval. A weighted mean of such products is an e-process under any dependence between channels and the only
 admissible way to merge them (Vovk & Wang 2021), hence: one alpha for the whole rollout, and no correction for looking
@@ -8,6 +8,9 @@ often. It never starts anew.
 
 One interval's log-evidence is capped at log(1/alpha): min(e, c) is still an e-value, and no blip of one interval can
 roll back.
+
+Rows of a purse: 0 errors, 1 + j edge j, then completions and the two absolute limits. Weights of the channels sum to
+0.9: the last tenth of alpha is what the warm-up may err (`warmup`).
 """
 
 from typing import TYPE_CHECKING, Final
@@ -15,25 +18,39 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from analyzer.core.judge.evalues import FloatArray
 
-ERROR_EFFECTS: Final = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0, 60.0, 250.0, 1000.0)
-LATENCY_EFFECTS: Final = (1.05, 1.1, 1.2, 1.4, 1.8, 3.0, 6.0, 20.0, 100.0)
+ERROR_EFFECTS: Final = (1.3, 1.8, 2.8, 5.0, 12.0, 40.0, 200.0, 1000.0)
+LATENCY_EFFECTS: Final = (1.06, 1.13, 1.25, 1.5, 2.0, 3.5, 10.0, 60.0)
 EFFECTS: Final = np.array([ERROR_EFFECTS, LATENCY_EFFECTS])
 """shape (2, L): how many times worse than the boundary the canary might be (errors; latency, on the odds)."""
 N_EFFECTS: Final = EFFECTS.shape[1]
+PRIOR: Final = np.array([0.16, 0.17, 0.17, 0.16, 0.13, 0.1, 0.07, 0.04])
+"""shape (L,): what of a purse is bet on each effect. Large effects win fast enough with little."""
 
-WEIGHT_ERRORS: Final = 0.45
-WEIGHT_LATENCY: Final = 0.45
-WEIGHT_IDLE: Final = 0.10
-"""Kept for requests that never complete; until that channel bets it stays cash, and its factor is 1."""
+SOLO: Final = 3
+COMPLETIONS, LIMIT_ERRORS, LIMIT_P99 = range(-SOLO, 0)
+"""Rows after those of errors and edges."""
+
+WEIGHT_ERRORS: Final = 0.39
+WEIGHT_LATENCY: Final = 0.39
+WEIGHT_COMPLETIONS: Final = 0.12
+WEIGHT_WARM_UP: Final = 0.10
+_WEIGHT_LIMIT: Final = 0.10
+"""Each limit that is set takes a tenth of what the others have."""
 _REST_SHARE: Final = 0.12
 _BODY: Final = (1e-4, 0.985)
 
-START_SHARE: Final = 0.5
+START_SHARE: Final = 0.6
 _START_RATE: Final = 1.0 / 64.0
 _START_SECONDS: Final = 15.0
 _LONGEST_S: Final = 3600.0
+LEAST: Final = 1e-30
+MOST: Final = 1e30
+"""Bets are kept within these, so that single precision holds them; e cut from above is still an e-value, and what the
+floor gives away is less than 1e-20 of alpha."""
 
 
 def start_rate(seconds: "FloatArray") -> "FloatArray":
@@ -55,46 +72,74 @@ def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "Flo
     return ((share > _BODY[0]) & (share < _BODY[1]) & (slow >= 1.0) & (fast >= 1.0)).astype(np.float64)
 
 
-def edge_weights(body: "FloatArray") -> "FloatArray":
+def edge_weights(body: "NDArray[np.generic]") -> "FloatArray":
     """Weights of the edges within latency, shape (R, E), each row summing to 1."""
     raw = np.where(body > 0, 1.0, _REST_SHARE)
     weights: FloatArray = raw / np.maximum(raw.sum(axis=-1, keepdims=True), 1e-300)
     return weights
 
 
-def bet(
-    log_a: "FloatArray", log_cash: "FloatArray", *, increment: "FloatArray", rate: "FloatArray"
-) -> tuple["FloatArray", "FloatArray"]:
-    """Play one interval in K channels.
+def channel_weights(limits: "NDArray[np.bool_]") -> "FloatArray":
+    """Weights of errors, latency, completions, limit of errors, limit of p99.
 
     Parameters
     ----------
-    log_a : ndarray, shape (K, L)
-        Logarithm of what is bet on each effect.
-    log_cash : ndarray, shape (K,)
-        Logarithm of what is not bet yet.
-    increment : ndarray, shape (K, L)
-        log e of the interval, tempered and capped.
-    rate : ndarray, shape (K,)
+    limits : ndarray, shape (R, 2), bool
+        Which limits are set.
+
+    Returns
+    -------
+    ndarray, shape (R, 5)
+        Each row sums to 1 less the share of the warm-up.
+    """
+    count = limits.sum(axis=1)[:, None]
+    usual = np.array([WEIGHT_ERRORS, WEIGHT_LATENCY, WEIGHT_COMPLETIONS]) * (1.0 - _WEIGHT_LIMIT * count)
+    return np.concatenate([usual, limits * (_WEIGHT_LIMIT * (1.0 - WEIGHT_WARM_UP))], axis=1)
+
+
+def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate: "FloatArray") -> "FloatArray":
+    """Play one interval.
+
+    Parameters
+    ----------
+    bets : ndarray, shape (R, C, L)
+        What is bet on each effect.
+    cash : ndarray, shape (R, C)
+        What is not bet yet.
+    increment : ndarray, shape (R, C, L)
+        log e of the interval, tempered and capped; 0 where nothing was seen.
+    rate : ndarray, shape (R,)
         Part of the cash that joins before the interval, in [0, 1).
 
     Returns
     -------
-    tuple of ndarray
-        The new `log_a` and `log_cash`.
+    ndarray, shape (R, C, L)
+        The new bets. The new cash is `cash * (1 - rate)`.
     """
-    fresh = np.log(np.maximum(rate, 1e-300)) + log_cash - np.log(N_EFFECTS)
-    return np.logaddexp(log_a, fresh[:, None]) + increment, log_cash + np.log1p(-rate)
+    fresh = (cash * rate[:, None])[..., None] * PRIOR
+    return np.clip((bets + fresh) * np.exp(increment), LEAST, MOST)
 
 
-def log_mean(log_values: "FloatArray", log_weights: "FloatArray | float" = 0.0) -> "FloatArray":
-    """Logarithm of the weighted sum over the last axis."""
-    terms = log_values + log_weights
-    top = terms.max(axis=-1, keepdims=True)
-    total: FloatArray = np.log(np.exp(terms - top).sum(axis=-1)) + top[..., 0]
+def purses(bets: "NDArray[np.floating]", cash: "NDArray[np.floating]") -> "FloatArray":
+    """E of each row, shape (R, C): what is bet and what is not."""
+    total: FloatArray = bets.sum(axis=-1, dtype=np.float64) + cash
     return total
 
 
-def channel_evidence(log_a: "FloatArray", log_cash: "FloatArray") -> "FloatArray":
-    """Log E of each channel: what is bet and what is not."""
-    return np.logaddexp(log_mean(log_a), log_cash)
+def channels(rows: "FloatArray", body: "NDArray[np.generic]") -> "FloatArray":
+    """E of errors, latency, completions, limit of errors, limit of p99, shape (R, 5)."""
+    edges = rows[:, 1:-SOLO]
+    latency = (edges * edge_weights(body)).sum(axis=1) if edges.shape[1] else np.ones(len(rows))
+    return np.concatenate([rows[:, :1], latency[:, None], rows[:, -SOLO:]], axis=1)
+
+
+def total(by_channel: "FloatArray", weights: "FloatArray") -> "FloatArray":
+    """Log E of the rollout, shape (R,). What the channels leave free stays cash for ever."""
+    return np.log((by_channel * weights).sum(axis=1) + 1.0 - weights.sum(axis=1))
+
+
+def log_mean(log_values: "FloatArray") -> "FloatArray":
+    """Logarithm of the sum over the last axis."""
+    top = log_values.max(axis=-1, keepdims=True)
+    summed: FloatArray = np.log(np.exp(log_values - top).sum(axis=-1)) + top[..., 0]
+    return summed

@@ -6,7 +6,7 @@ next weight times what an undetected regression may do stays the same, so a smal
 
 - errors: p2 >= tau p1 + delta_s, with delta_s = clip(budget / next, budget, 2 %)
 - latency, at three edges: slower by x_s = clip(10 % / next, 10 %, 100 %), whatever the budget; tail edges (share below
-  5 %) may have 0.1 delta_s more. The edges are those nearest a share of 50 %, 15 % and 1.5 % at the step's first
+  5 %) may have delta_s more. The edges are those nearest a share of 50 %, 15 % and 1.5 % at the step's first
   interval with data.
 - completions: the canary completed at most 85 % of what its weight sent it. Requests that hang are in no counter, so
   without this claim a canary that hangs a fifth of its requests looks harmless.
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from scipy.special import logit
 
+from analyzer.core.judge.completions import KEPT_SHARE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -35,15 +37,15 @@ _LATENCY_SHARES: Final = np.array([0.5, 0.15, 0.015])
 GUESSES: Final = np.array([[0.7, 1.0, 1.15], [0.97, 1.0, 1.03]])
 """shape (2, G): the canary's rate over the stable version's, where it is harmless (errors; latency)."""
 N_GUESSES: Final = GUESSES.shape[1]
+LOG_PRIOR: Final = np.log([0.15, 0.7, 0.15])
+CARRIED: Final = 2.5
+"""Log evidence of completions that a new step begins with at most; proof needs 3 at the default false proof."""
 
-TAIL_ALLOWANCE: Final = 0.1
+TAIL_ALLOWANCE: Final = 1.0
+"""Part of the error margin by which more requests than "slower by x" says may lie above a tail edge: a request that is
+slow hurts no more than one that fails, and the budget is for both."""
 _LARGEST_ERROR_MARGIN: Final = 0.02
 _LATENCY_MARGIN: Final = (0.1, 1.0)
-KEPT_SHARE: Final = 0.85
-"""Completed requests over sent ones that completions are tested against. 0.9 would take a minute at 10 % of
-200 requests/s, 0.85 takes about 25 s; a canary that hangs a fifth (0.8) is beyond it, and is proven with a chance below
-1e-4 in theory."""
-_COMPLETIONS_PHI: Final = 2.0
 
 
 class Margins(NamedTuple):
@@ -94,26 +96,6 @@ def choose_edges(share: "FloatArray", known: "NDArray[np.bool_]") -> "NDArray[np
     distance = np.where(known[:, None, :], distance, np.inf)
     nearest = distance.argmin(axis=-1).astype(np.int32)
     return np.where(known.any(axis=-1, keepdims=True), nearest, np.int32(-1))
-
-
-def completions(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArray":
-    """Log e that the canary completes what its weight sends it; 0 where the weight gives everything to one version.
-
-    Binomial likelihood ratio of the canary's share of all completed requests: everything kept, against `KEPT_SHARE`.
-    The ratio rises with the share, so it is an e-value for every smaller kept share too.
-
-    Parameters
-    ----------
-    n1, n2
-        Completed requests of both versions [count].
-    weight
-        The weight in effect [per cent].
-    """
-    usable = (weight > 0.0) & (weight < 100.0)
-    w = np.where(usable, weight, 50.0) / 100.0
-    kept = 1.0 - w * (1.0 - KEPT_SHARE)
-    log_e = (n1 * np.log(kept) + n2 * (np.log(kept) - np.log(KEPT_SHARE))) / _COMPLETIONS_PHI
-    return np.where(usable, log_e, 0.0)
 
 
 def describe(delta: float, slower: float, *, error_tolerance: float) -> str:

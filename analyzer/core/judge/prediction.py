@@ -1,8 +1,8 @@
 """What the stable version is expected to do in the next interval, from its intervals so far.
 
 Everything that a bet needs (q1, the kind of an edge, its tolerance, whether it takes part) comes from this running
-mean, so it is fixed before the interval's counts are seen. Before the stable version's first interval nothing is
-expected: that interval only feeds the mean, and its evidence is 1. Kinds and tolerances are taken anew in each
+mean, so it is fixed before the interval's counts are seen. A history primes it. Without one, the stable version's first
+interval only feeds the mean of latency, and its evidence is 1; errors are bet on with a guess. Kinds and tolerances are taken anew in each
 interval, as the mean moves.
 """
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _HALF_LIFE_S: Final = 120.0
 _LEAST_HALF_LIVES: Final = 1.0 / 8.0
 """Half-life of the mean: 120 s (8 intervals of 15 s), and never less than 8 intervals."""
+_UNKNOWN_ERRORS: Final = 0.005
+"""Error rate that is expected of a stable version that was never seen: a wrong guess costs power, never validity."""
 _NOTHING: Final = 0.05
 """Running means of fewer requests than this count as none."""
 
@@ -50,6 +52,7 @@ class Prediction:
         expectation and fewer of the canary's requests. Below its fastest request there is nothing to lose.
         """
         known = self.known.copy()
+        known[:, 0] = True
         known[:, 1:] &= self.fast[:, 1:] >= _NOTHING
         known[:, 2:] &= self.slow[:, 1:-1] >= _NOTHING
         return known
@@ -58,14 +61,21 @@ class Prediction:
 def predict(records: "NDArray[np.void]") -> Prediction:
     """Expect what the running mean says, (x + 1/2) / (n + 1)."""
     n, x = records["mean_n"], records["mean_x"]
-    return Prediction(share=(x + 0.5) / (n + 1.0), slow=x, fast=n - x, known=n > 0)
+    share = (x + 0.5) / (n + 1.0)
+    share[:, 0] = np.where(n[:, 0] > 0, share[:, 0], _UNKNOWN_ERRORS)
+    return Prediction(share=share, slow=x, fast=n - x, known=n > 0)
+
+
+def keep_rate(seconds: "FloatArray | float") -> "FloatArray":
+    """Say what is left of the running mean after an interval of this length."""
+    kept: FloatArray = np.exp2(-np.minimum(np.asarray(seconds) / _HALF_LIFE_S, _LEAST_HALF_LIVES))
+    return kept
 
 
 def learn(records: "NDArray[np.void]", columns: "Columns") -> None:
     """Put an interval of the stable version into the running mean, in place; one without requests changes nothing."""
-    half_lives = np.minimum(columns.seconds / _HALF_LIFE_S, _LEAST_HALF_LIVES)
     seen = columns.present & (columns.n[:, 0] > 0)
-    keep = np.where(seen, np.exp2(-half_lives)[:, None], 1.0)
+    keep = np.where(seen, keep_rate(columns.seconds)[:, None], 1.0)
     # Never below zero "fast" requests by rounding: x is a part of n, term by term.
     records["mean_n"][:] = records["mean_n"] * keep + np.where(seen, columns.n[:, 0], 0.0)
     records["mean_x"][:] = np.minimum(

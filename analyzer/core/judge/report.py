@@ -1,26 +1,55 @@
-"""From records to assessments: the verdict, and why."""
+"""From records to assessments: the verdict at once; why, when somebody asks.
+
+Verdicts are needed in every turn, figures for people only where somebody looks. So an assessment of the judge makes its
+evidence when it is first read, for all rollouts of the call together.
+"""
 
 from dataclasses import fields
+from functools import cached_property
 from itertools import starmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from analyzer.core.judge import harm, noninferiority
+from analyzer.core.judge import completions, harm, limits, noninferiority
+from analyzer.core.judge.accusation import by_channel, log_e
+from analyzer.core.judge.proof import by_claim
 from analyzer.core.judge.rates import clopper_pearson, quantiles
 from analyzer.core.judge.types import Assessment, Channel, Evidence, JudgeState, Rates, Verdict
-from analyzer.core.judge.update import latency_evidence, proof_by_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from analyzer.core.judge.batch import Parameters
     from analyzer.core.judge.evalues import FloatArray
 
-_SUSPICION: Final = np.log(10.0)
+SUSPICION: Final = np.log(10.0)
 """With this much evidence of harm nothing counts as proven harmless."""
+_CULPRITS: Final = (Channel.ERRORS, Channel.LATENCY, Channel.COMPLETIONS, Channel.LIMITS)
+_VERDICTS: Final = (Verdict.HARM, Verdict.NO_DATA, Verdict.PROVEN, Verdict.INCONCLUSIVE)
+
+
+class Told(Assessment):
+    """An assessment whose evidence is made when it is read."""
+
+    __slots__ = ("_page", "_row")
+
+    def __init__(self, state: JudgeState, verdict: Verdict, page: "Page", row: int) -> None:
+        object.__setattr__(self, "state", state)
+        object.__setattr__(self, "verdict", verdict)
+        object.__setattr__(self, "_page", page)
+        object.__setattr__(self, "_row", row)
+
+    @property
+    def evidence(self) -> Evidence:  # type: ignore[override]
+        """Why the verdict is what it is."""
+        return self._page.evidence[self._row]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a plain assessment."""
+        return Assessment, (self.state, self.verdict, self.evidence)
 
 
 def assess(
@@ -31,92 +60,116 @@ def assess(
     Parameters
     ----------
     records : ndarray, shape (R,)
-        The rollouts' memories.
+        The rollouts' memories; they must not change any more.
     parameters, states
         Their settings; the states to keep, row by row.
     edges_ms : ndarray, shape (R, E)
         Their histogram edges [ms].
     """
-    thresholds = -np.log([parameters.false_rollback, parameters.false_proof])
-    proof = proof_by_claim(records)
-    verdicts = _verdicts(records, parameters, proof=proof, thresholds=thresholds)
-    evidence = _evidence(records, parameters, proof=proof, thresholds=thresholds, edges_ms=edges_ms)
-    return list(starmap(Assessment, zip(states, verdicts, evidence, strict=True)))
+    page = Page(records, parameters, edges_ms)
+    return [
+        Told(state, _VERDICTS[number], page, row)
+        for row, (state, number) in enumerate(zip(states, page.verdicts().tolist(), strict=True))
+    ]
 
 
-def _verdicts(
-    records: "NDArray[np.void]", parameters: "Parameters", *, proof: "FloatArray", thresholds: "FloatArray"
-) -> list[Verdict]:
-    compared = records["compared"] > 0
-    harmful = records["max_log_e"] >= thresholds[0]
-    proven = (
-        ~np.isnan(parameters.next_weight)
-        & (proof >= thresholds[1][:, None]).all(axis=1)
-        & (records["log_e"] < _SUSPICION)
-    )
-    order = (Verdict.HARM, Verdict.NO_DATA, Verdict.PROVEN, Verdict.INCONCLUSIVE)
-    number = np.select([harmful, ~compared, proven], [0, 1, 2], 3)
-    return [order[i] for i in number.tolist()]
+class Page:
+    """The records of one call."""
+
+    def __init__(self, records: "NDArray[np.void]", parameters: "Parameters", edges_ms: "FloatArray") -> None:
+        self._records = records
+        self._parameters = parameters
+        self._edges_ms = edges_ms
+        self._log_e = log_e(records, parameters)
+        self._proof = by_claim(records)
+        self._thresholds = -np.log([parameters.false_rollback, parameters.false_proof])
+
+    def verdicts(self) -> "NDArray[np.int64]":
+        """Number each verdict."""
+        records = self._records
+        harmful = records["max_log_e"] >= self._thresholds[0]
+        proven = (
+            ~np.isnan(self._parameters.next_weight)
+            & (self._proof >= self._thresholds[1][:, None]).all(axis=1)
+            & (self._log_e < SUSPICION)
+        )
+        number: NDArray[np.int64] = np.where(proven, 2, 3)
+        return np.where(harmful, 0, np.where(records["compared"] > 0, number, 1))
+
+    @cached_property
+    def evidence(self) -> list[Evidence]:
+        """Why, row by row."""
+        records, parameters = self._records, self._parameters
+        by = by_channel(records)
+        logs = np.log(by)
+        margins = self._margins()
+        stable, canary = _rates(records, self._edges_ms)
+        columns: dict[str, Sequence[object]] = {
+            "log_e": self._log_e.tolist(),
+            "log_threshold": self._thresholds[0].tolist(),
+            "p_value": np.exp(-np.maximum(records["max_log_e"], 0.0)).tolist(),
+            "culprit": self._culprits(by),
+            "channels": _channels(logs, parameters.limits_set),
+            "proof": [
+                dict(zip(noninferiority.CLAIMS, values, strict=True)) if text else {}
+                for text, values in zip(margins, self._proof.tolist(), strict=True)
+            ],
+            "log_proof_threshold": self._thresholds[1].tolist(),
+            "margins": margins,
+            "stable": stable,
+            "canary": canary,
+            "seconds": records["seconds"].tolist(),
+            "intervals": records["intervals"].tolist(),
+            "step_seconds": records["step_seconds"].tolist(),
+            "step_intervals": records["step_intervals"].tolist(),
+            "step_canary_requests": records["step_requests"][:, 1].tolist(),
+            "step_stable_requests": records["step_requests"][:, 0].tolist(),
+            "unattributed_errors": records["step_unattributed"].tolist(),
+            "sample_ratio_log_e": completions.ratio_evidence(records["log_ratio"]).tolist(),
+            "limits": _limits(logs, parameters.limits_set),
+        }
+        in_order = [columns[field.name] for field in fields(Evidence)]
+        return list(starmap(Evidence, zip(*in_order, strict=True)))
+
+    def _culprits(self, by: "FloatArray") -> list[Channel | None]:
+        """Give the channel with the largest weighted evidence."""
+        weighed = by * harm.channel_weights(self._parameters.limits_set)
+        worst = np.minimum(weighed.argmax(axis=1), len(_CULPRITS) - 1)
+        compared = (self._records["compared"] > 0).tolist()
+        return [_CULPRITS[i] if seen else None for i, seen in zip(worst.tolist(), compared, strict=True)]
+
+    def _margins(self) -> list[str]:
+        parameters = self._parameters
+        margins = noninferiority.margins(parameters.harm_budget, parameters.next_weight)
+        told: dict[tuple[float, ...], str] = {}
+        texts = []
+        for wanted, *key in zip(
+            (~np.isnan(parameters.next_weight)).tolist(),
+            margins.delta.tolist(),
+            margins.slower.tolist(),
+            parameters.error_tolerance.tolist(),
+            strict=True,
+        ):
+            if wanted and tuple(key) not in told:
+                told[tuple(key)] = noninferiority.describe(key[0], key[1], error_tolerance=key[2])
+            texts.append(told[tuple(key)] if wanted else "")
+        return texts
 
 
-def _evidence(
-    records: "NDArray[np.void]",
-    parameters: "Parameters",
-    *,
-    proof: "FloatArray",
-    thresholds: "FloatArray",
-    edges_ms: "FloatArray",
-) -> list[Evidence]:
-    errors, latency = records["log_channel"][:, 0], latency_evidence(records)
-    # The weights of both are equal now; they are written out for the day they are not.
-    blame_errors = np.log(harm.WEIGHT_ERRORS) + errors >= np.log(harm.WEIGHT_LATENCY) + latency
-    culprit = np.where(records["compared"] > 0, np.where(blame_errors, 1, 2), 0)
-    margins = _margins(parameters)
-    claims = zip(margins, *proof.T.tolist(), strict=True)
-    stable, canary = _rates(records, edges_ms)
-    columns: dict[str, Iterable[object]] = {
-        "log_e": records["log_e"].tolist(),
-        "log_threshold": thresholds[0].tolist(),
-        "p_value": np.exp(-np.maximum(records["max_log_e"], 0.0)).tolist(),
-        "culprit": [(None, Channel.ERRORS, Channel.LATENCY)[i] for i in culprit.tolist()],
-        "channels": [
-            {Channel.ERRORS: e, Channel.LATENCY: slow}
-            for e, slow in zip(errors.tolist(), latency.tolist(), strict=True)
-        ],
-        "proof": [dict(zip(noninferiority.CLAIMS, values, strict=True)) if text else {} for text, *values in claims],
-        "log_proof_threshold": thresholds[1].tolist(),
-        "margins": margins,
-        "stable": stable,
-        "canary": canary,
-        "seconds": records["seconds"].tolist(),
-        "intervals": records["intervals"].tolist(),
-        "step_seconds": records["step_seconds"].tolist(),
-        "step_intervals": records["step_intervals"].tolist(),
-        "step_canary_requests": records["step_requests"][:, 1].tolist(),
-        "step_stable_requests": records["step_requests"][:, 0].tolist(),
-        "unattributed_errors": records["step_unattributed"].tolist(),
-        "sample_ratio_log_e": [0.0] * len(records),
-        "limits": [{} for _ in margins],
-    }
-    in_order = [columns[field.name] for field in fields(Evidence)]
-    return list(starmap(Evidence, zip(*in_order, strict=True)))
+def _channels(logs: "FloatArray", limits_set: "NDArray[np.bool_]") -> list[dict[Channel, float]]:
+    """Name the channels that there are; limits together, by the larger."""
+    worst = np.where(limits_set, logs[:, 3:], -np.inf).max(axis=1).tolist()
+    return [
+        dict(zip(_CULPRITS, values[:3] if limit == -np.inf else [*values[:3], limit], strict=False))
+        for values, limit in zip(logs.tolist(), worst, strict=True)
+    ]
 
 
-def _margins(parameters: "Parameters") -> list[str]:
-    margins = noninferiority.margins(parameters.harm_budget, parameters.next_weight)
-    told: dict[tuple[float, ...], str] = {}
-    texts = []
-    for wanted, *key in zip(
-        (~np.isnan(parameters.next_weight)).tolist(),
-        margins.delta.tolist(),
-        margins.slower.tolist(),
-        parameters.error_tolerance.tolist(),
-        strict=True,
-    ):
-        if wanted and tuple(key) not in told:
-            told[tuple(key)] = noninferiority.describe(key[0], key[1], error_tolerance=key[2])
-        texts.append(told[tuple(key)] if wanted else "")
-    return texts
+def _limits(logs: "FloatArray", limits_set: "NDArray[np.bool_]") -> list[dict[str, float]]:
+    return [
+        {name: value for name, value, there in zip(limits.NAMES, values, known, strict=True) if there}
+        for values, known in zip(logs[:, 3:].tolist(), limits_set.tolist(), strict=True)
+    ]
 
 
 def _rates(records: "NDArray[np.void]", edges_ms: "FloatArray") -> tuple[list[Rates], list[Rates]]:

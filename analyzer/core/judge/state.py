@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analyzer.core.judge import harm
-from analyzer.core.judge.noninferiority import CLAIMS, N_GUESSES, N_LATENCY_CLAIMS
+from analyzer.core.judge import completions, dispersion, harm, warmup
+from analyzer.core.judge.noninferiority import (
+    CARRIED,
+    CLAIMS,
+    COMPLETIONS,
+    LOG_PRIOR,
+    N_GUESSES,
+    N_LATENCY_CLAIMS,
+)
 from analyzer.core.judge.types import JudgeState
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_VERSION: Final = "1."
+_VERSION: Final = "2."
 _HEAD: Final = struct.Struct("<HH")
 _MOST_BYTES: Final = 1 << 16
 _MOST_EDGES: Final = 256
@@ -34,17 +41,29 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
     channels = 1 + n_edges
     return np.dtype(
         [
-            # harm: logarithms of what is bet on each effect, and of what is not bet yet
-            ("log_a", "<f8", (channels, harm.N_EFFECTS)),
-            ("log_cash", "<f8", (channels,)),
-            ("log_channel", "<f8", (channels,)),  # and their sum
-            ("log_e", "<f8"),  # evidence of harm now,
-            ("max_log_e", "<f8"),  # and its largest value so far
+            # harm: what is bet on each effect, what is not bet yet, and the largest log evidence so far
+            ("bets", "<f4", (channels + harm.SOLO, harm.N_EFFECTS)),
+            ("cash", "<f4", (channels + harm.SOLO,)),
+            ("max_log_e", "<f8"),
             # running mean of the stable version: requests, and events among them
             ("mean_n", "<f8", (channels,)),
             ("mean_x", "<f8", (channels,)),
+            # dispersion: learned from a history, or fall-backs; [intervals, squares] of the stable version's errors
+            ("clump", "<f4", (channels,)),
+            ("noise", "<f4", (channels,)),
+            ("spread", "<f4", (channels,)),
+            ("base", "<f4"),
+            ("load", "<f4"),
+            ("running", "<f8", (2,)),
+            # warm-up: log evidence against each level, how many are rejected, by age class too; shifts from a history
+            ("warm_e", "<f4", (len(warmup.LEVELS),)),
+            ("warm_age", "<f8"),  # age of the youngest pod at the last interval's end; -1: never seen
+            ("warm_pods", "<f4"),
+            ("warm_share", "<f4"),  # part of the canary's pods that is young
+            ("warm_shift", "<f2", (n_edges, len(warmup.AGES_S) - 1)),
             # non-inferiority in this step
             ("log_ni", "<f8", (len(CLAIMS), N_GUESSES)),
+            ("log_ratio", "<f4", (len(completions.RATIOS),)),  # sample ratio
             # totals since the evidence began: [stable, canary]
             ("requests", "<i8", (2,)),
             ("errors", "<i8", (2,)),
@@ -58,6 +77,11 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
             ("step_requests", "<i8", (2,)),
             ("step_unattributed", "<i8"),
             ("ni_edges", "<i4", (N_LATENCY_CLAIMS,)),  # edges chosen for the step; -1: not yet
+            ("learned", "u1"),  # 1: the dispersion is from a history
+            ("warm_known", "u1"),  # 1: the warm-up is from a history
+            ("warm_births", "u1"),  # how often new pods were seen
+            ("warm_rejected", "u1"),
+            ("warm_table", "u1", (len(warmup.AGES_S),)),
             ("weights_set", "u1"),  # 1 once the edges' weights are fixed
             ("body", "u1", (n_edges,)),  # 1 for edges of full weight
         ]
@@ -65,21 +89,46 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
 
 
 def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]") -> None:
-    """Begin a step anew in these rows: proof and step totals; evidence of harm stays."""
-    records["log_ni"][rows] = -np.log(N_GUESSES)
+    """Begin a step anew in these rows: proof and step totals; evidence of harm stays.
+
+    What completions must prove is the same in each step, so their evidence goes on; but not above `CARRIED`, that a step
+    which begins to lose requests is noticed.
+    """
+    completed = records["log_ni"][rows, COMPLETIONS]
+    records["log_ni"][rows] = LOG_PRIOR
+    records["log_ni"][rows, COMPLETIONS] = np.minimum(completed, LOG_PRIOR + CARRIED)
     records["ni_edges"][rows] = -1
     for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
         records[name][rows] = 0
 
 
+def fresh(n_edges: int) -> "NDArray[np.void]":
+    """Give a writable record, shape (1,), of a rollout that nothing is known of."""
+    record = np.zeros(1, layout(n_edges))
+    record["bets"] = harm.START_SHARE * harm.PRIOR
+    record["cash"] = 1.0 - harm.START_SHARE
+    record["clump"] = dispersion.CLUMP
+    record["noise"] = dispersion.NOISE_LATENCY
+    record["noise"][:, 0] = dispersion.NOISE_ERRORS
+    record["spread"] = dispersion.SPREAD_LATENCY
+    record["spread"][:, 0] = dispersion.SPREAD_ERRORS
+    record["base"] = dispersion.BASE
+    record["load"] = dispersion.LOAD
+    record["warm_age"] = -1.0
+    record["warm_share"] = 1.0
+    record["log_ni"] = LOG_PRIOR
+    start_step(record, np.array([0]))
+    return record
+
+
 @lru_cache(maxsize=_MOST_EDGES + 1)
 def fresh_record(n_edges: int) -> bytes:
     """Give the record of a rollout that nothing is known of."""
-    record = np.zeros(1, layout(n_edges))
-    record["log_a"] = np.log(harm.START_SHARE / harm.N_EFFECTS)
-    record["log_cash"] = np.log1p(-harm.START_SHARE)
-    start_step(record, np.array([0]))
-    return record.tobytes()
+    return fresh(n_edges).tobytes()
+
+
+_PER_EDGE: Final = frozenset({"mean_n", "mean_x", "clump", "noise", "spread"})
+_PURSES: Final = frozenset({"bets", "cash"})
 
 
 def with_edges(state: JudgeState, edges_ms: tuple[float, ...]) -> bytes:
@@ -89,13 +138,14 @@ def with_edges(state: JudgeState, edges_ms: tuple[float, ...]) -> bytes:
     if len(state.edges_ms) == len(edges_ms):
         return state.record
     old = np.frombuffer(state.record, layout(0))
-    new = np.frombuffer(bytearray(fresh_record(len(edges_ms))), layout(len(edges_ms)))
+    new = fresh(len(edges_ms))
     for name in old.dtype.names or ():
-        if name == "body":
-            continue
-        if name in {"log_a", "log_cash", "log_channel", "mean_n", "mean_x"}:
+        if name in _PER_EDGE:
             new[name][:, :1] = old[name]
-        elif name != "histogram":
+        elif name in _PURSES:
+            new[name][:, :1] = old[name][:, :1]
+            new[name][:, -harm.SOLO :] = old[name][:, -harm.SOLO :]
+        elif name not in {"histogram", "body", "warm_shift"}:
             new[name] = old[name]
     return new.tobytes()
 
