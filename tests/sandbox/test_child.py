@@ -31,6 +31,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 async def test_a_child_that_ends_by_itself_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
     child = await Child.start("sad", ["sh", "-c", "echo no such file >&2; exit 3"], log=tmp_path / "log")
     with pytest.raises(ChildDied, match=r"(?s)sad \(pid \d+\) ended with exit status 3.*no such file"):
@@ -61,7 +65,9 @@ async def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None
     )
     assert parent.stdout is not None
     pid = int(await parent.stdout.readline())
-    assert is_running(pid)
+    async with asyncio.timeout(10):
+        while name_of(pid) != "sleep":  # noqa: ASYNC110 - the leash is on when setpriv has become the child
+            await asyncio.sleep(0.01)
     os.kill(parent.pid, signal.SIGKILL)
     await parent.wait()
     async with asyncio.timeout(10):
