@@ -4,15 +4,22 @@ Numbers in, verdict out; no clock, no input or output. `judge` is the whole of i
 
     types           what goes in and comes out
     judge           the entry point
+    learning        what the stable version's own pods teach before a rollout
+    newborn         the same of its young pods
     batch           requests as columns
     prediction      what the stable version is expected to do
-    cells           the tables that take part
     evalues         the evidence of one table: E1, E2
-    tolerance       "x % slower" at each histogram edge, the warm-up
+    cells           the tables that take part
+    tolerance       "x % slower" at each histogram edge
+    warmup, oneedge what young pods are excused for
     dispersion      how far counts vary beyond chance
+    completions     requests that never come back; the sample ratio
+    limits          absolute limits
     harm            evidence of harm over channels, effects and start times
     noninferiority  margins and claims of a step
-    update          one interval for all rollouts at once
+    update          one interval for all rollouts at once,
+    accusation        its bets on harm,
+    proof             and on non-inferiority
     report, rates   verdict and figures for people
     state           memory and checkpoint
 """

@@ -39,7 +39,8 @@ _PHI_RATIO: Final = 2.0
 
 def usable(weight: "FloatArray") -> "FloatArray":
     """Mark weights that say how the traffic was split (1, else 0)."""
-    return ((weight > 0.0) & (weight < 100.0)).astype(np.float64)
+    marked: FloatArray = ((weight > 0.0) & (weight < 100.0)).astype(np.float64)
+    return marked
 
 
 def _log_ratio(
@@ -52,10 +53,10 @@ def _log_ratio(
     """
     split = usable(weight)
     w = np.where(split > 0, weight, 50.0)[:, None] / 100.0
-    # shapes (R, 1), (R or 1, K)
     log_total = np.log1p(-w * (1.0 - against)) - np.log1p(-w * (1.0 - kept))
     log_e = n2[:, None] * np.log(kept / against) + (n1 + n2)[:, None] * log_total
-    return split[:, None] * log_e
+    weighed: FloatArray = split[:, None] * log_e
+    return weighed
 
 
 def tolerated(weight: "FloatArray", load: "FloatArray") -> "FloatArray":

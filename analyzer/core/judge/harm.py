@@ -72,7 +72,7 @@ def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "Flo
     return ((share > _BODY[0]) & (share < _BODY[1]) & (slow >= 1.0) & (fast >= 1.0)).astype(np.float64)
 
 
-def edge_weights(body: "NDArray[np.generic]") -> "FloatArray":
+def edge_weights(body: "NDArray[np.number]") -> "FloatArray":
     """Weights of the edges within latency, shape (R, E), each row summing to 1."""
     raw = np.where(body > 0, 1.0, _REST_SHARE)
     weights: FloatArray = raw / np.maximum(raw.sum(axis=-1, keepdims=True), 1e-300)
@@ -117,7 +117,8 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
         The new bets. The new cash is `cash * (1 - rate)`.
     """
     fresh = (cash * rate[:, None])[..., None] * PRIOR
-    return np.clip((bets + fresh) * np.exp(increment), LEAST, MOST)
+    played: FloatArray = np.clip((bets + fresh) * np.exp(increment), LEAST, MOST)
+    return played
 
 
 def purses(bets: "NDArray[np.floating]", cash: "NDArray[np.floating]") -> "FloatArray":
@@ -126,7 +127,7 @@ def purses(bets: "NDArray[np.floating]", cash: "NDArray[np.floating]") -> "Float
     return total
 
 
-def channels(rows: "FloatArray", body: "NDArray[np.generic]") -> "FloatArray":
+def channels(rows: "FloatArray", body: "NDArray[np.number]") -> "FloatArray":
     """E of errors, latency, completions, limit of errors, limit of p99, shape (R, 5)."""
     edges = rows[:, 1:-SOLO]
     latency = (edges * edge_weights(body)).sum(axis=1) if edges.shape[1] else np.ones(len(rows))
@@ -135,7 +136,8 @@ def channels(rows: "FloatArray", body: "NDArray[np.generic]") -> "FloatArray":
 
 def total(by_channel: "FloatArray", weights: "FloatArray") -> "FloatArray":
     """Log E of the rollout, shape (R,). What the channels leave free stays cash for ever."""
-    return np.log((by_channel * weights).sum(axis=1) + 1.0 - weights.sum(axis=1))
+    log_e: FloatArray = np.log((by_channel * weights).sum(axis=1) + 1.0 - weights.sum(axis=1))
+    return log_e
 
 
 def log_mean(log_values: "FloatArray") -> "FloatArray":

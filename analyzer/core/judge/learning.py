@@ -26,6 +26,7 @@ from scipy.special import chdtri
 
 from analyzer.core.judge import dispersion, newborn, prediction, state
 from analyzer.core.judge.types import History, JudgeSettings, Learned
+from analyzer.core.judge.warmup import AGES_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,15 +72,17 @@ def learn(history: History, settings: JudgeSettings) -> Learned:
     record["base"] = _BASE
     record["load"] = _load(n[..., 0])
     _prime(record, x, n, history.seconds)
+    begins_s = _ages(history)
+    grown_up = ~(begins_s < AGES_S[-1])
     for channel in range(x.shape[2]):
-        clump, noise, spread = _channel(x[..., channel], n[..., channel], latency=channel > 0)
+        # What a young pod does is its warm-up, not noise.
+        part = grown_up if channel else np.ones_like(grown_up)
+        clump, noise, spread = _channel(x[..., channel] * part, n[..., channel] * part, latency=channel > 0)
         record["clump"][0, channel] = clump
         record["noise"][0, channel] = noise
         record["spread"][0, channel] = spread
-    if history.pod_age_s is not None and settings.warm_up_s > 0 and len(history.edges_ms):
-        newborn.learn(
-            record, x[..., 1:], n[..., 1:], begins_s=history.pod_age_s - history.seconds, edges_ms=history.edges_ms
-        )
+    if settings.warm_up_s > 0 and len(history.edges_ms):
+        newborn.learn(record, x[..., 1:], n[..., 1:], begins_s=begins_s, edges_ms=history.edges_ms)
     return Learned(history.edges_ms, record.tobytes())
 
 
@@ -94,6 +97,13 @@ def _check(history: History) -> None:
         )
     if history.pod_age_s is not None and history.pod_age_s.shape != shape:
         raise ValueError(f"history: pod_age_s {history.pod_age_s.shape} must have the shape of requests, {shape}")
+
+
+def _ages(history: History) -> "FloatArray":
+    """Age of each pod when each interval began, shape (T, P) [s]; infinity or NaN where it is not known to be young."""
+    if history.pod_age_s is None:
+        return newborn.births(np.maximum(history.requests, 0).astype(np.float64), history.seconds)
+    return np.asarray(history.pod_age_s - history.seconds)
 
 
 def _counts(history: History) -> tuple["FloatArray", "FloatArray"]:

@@ -4,8 +4,11 @@ In each interval of the history, young pods are compared with the grown-up ones:
 their share of slow requests less that of the others'. What is kept is an upper bound, and no class is held to less than
 a later one. Edges that too few requests passed tell nothing by themselves: they are held to the slowdown that the
 others show. It takes the place of the warm-up envelope where every class up to two minutes was seen.
+
+Where ages are not given, a pod is born when it begins to get requests that it should have got before.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,9 +25,39 @@ _NEEDED_UNTIL_S: Final = 120.0
 _NEEDED_REQUESTS: Final = 100.0
 _ERRORS: Final = 2.0
 _SLACK: Final = 1.1
+_MISSED: Final = 20.0
+"""A pod that had none of so many expected requests was not there."""
 _ENOUGH: Final = 30.0
 """Expected requests on either side of an edge from which on its own shift is believed."""
 _MOST: Final = 20.0
+
+
+def births(n: "FloatArray", seconds: float) -> "FloatArray":
+    """Read off when pods began to get requests.
+
+    Parameters
+    ----------
+    n : ndarray, shape (T, P)
+        Requests per interval and pod [count].
+    seconds
+        Length of an interval [s].
+
+    Returns
+    -------
+    ndarray, shape (T, P)
+        Age of each pod when the interval began [s]; infinity before its birth and where it was there from the start.
+    """
+    there = n > 0
+    usual = n.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    gap = np.zeros(n.shape[1])
+    age = np.full(n.shape[1], np.inf)
+    ages = np.empty(n.shape)
+    for t, now in enumerate(there):
+        born = now & (gap * usual >= _MISSED)
+        age = np.where(born, 0.0, age + seconds)
+        gap = np.where(now, 0.0, gap + 1.0)
+        ages[t] = np.where(now, age, np.inf)
+    return ages
 
 
 def learn(
@@ -57,7 +90,7 @@ def learn(
     shifts = []
     whole = (x.sum(axis=(0, 1)) + 0.5) / (n.sum(axis=(0, 1)) + 1.0)
     slopes = tolerance.curve(np.array([edges_ms]), whole[None]).below[0]
-    for begin, end in zip(AGES_S, AGES_S[1:], strict=False):
+    for begin, end in pairwise(AGES_S):
         part = ((age >= begin) & (age < end) & (old_n[:, :1] > 0))[..., None]
         requests = (n * part).sum(axis=(0, 1))
         if requests.min() < _NEEDED_REQUESTS and begin < _NEEDED_UNTIL_S:

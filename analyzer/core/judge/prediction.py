@@ -1,9 +1,9 @@
 """What the stable version is expected to do in the next interval, from its intervals so far.
 
-Everything that a bet needs (q1, the kind of an edge, its tolerance, whether it takes part) comes from this running
-mean, so it is fixed before the interval's counts are seen. A history primes it. Without one, the stable version's first
-interval only feeds the mean of latency, and its evidence is 1; errors are bet on with a guess. Kinds and tolerances are taken anew in each
-interval, as the mean moves.
+Everything that a bet needs (q1, the kind of an edge, its tolerance, whether it takes part) comes from this running mean,
+so it is fixed before the interval's counts are seen. A history primes it. Without one, the stable version's first
+interval only feeds the mean of latency, and its evidence is 1; errors are bet on with a guess. Kinds and tolerances are
+taken anew in each interval, as the mean moves.
 """
 
 from dataclasses import dataclass

@@ -35,6 +35,8 @@ class Told(Assessment):
     """An assessment whose evidence is made when it is read."""
 
     __slots__ = ("_page", "_row")
+    _page: "Page"
+    _row: int
 
     def __init__(self, state: JudgeState, verdict: Verdict, page: "Page", row: int) -> None:
         object.__setattr__(self, "state", state)
@@ -43,7 +45,7 @@ class Told(Assessment):
         object.__setattr__(self, "_row", row)
 
     @property
-    def evidence(self) -> Evidence:  # type: ignore[override]
+    def evidence(self) -> Evidence:
         """Why the verdict is what it is."""
         return self._page.evidence[self._row]
 
@@ -85,7 +87,7 @@ class Page:
         self._thresholds = -np.log([parameters.false_rollback, parameters.false_proof])
 
     def verdicts(self) -> "NDArray[np.int64]":
-        """Number each verdict."""
+        """Give the number of each verdict."""
         records = self._records
         harmful = records["max_log_e"] >= self._thresholds[0]
         proven = (

@@ -112,6 +112,12 @@ def ratios(share: "FloatArray", shifted: "FloatArray", *, largest: float) -> Rat
     )
 
 
+def fade(age_s: "FloatArray", warm_up_s: "FloatArray") -> "FloatArray":
+    """Give what is left of a warm-up at an age [s], with a time constant [s]."""
+    left: FloatArray = np.exp(-age_s / np.maximum(warm_up_s, 1e-9))
+    return left
+
+
 def share_of(log_odds: "FloatArray") -> "FloatArray":
     """Give the share that has these log-odds."""
     share: FloatArray = expit(log_odds)

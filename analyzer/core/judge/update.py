@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.core.judge import completions, dispersion, tolerance, warmup
+from analyzer.core.judge import completions, dispersion, oneedge, tolerance, warmup
 from analyzer.core.judge.accusation import bet_on_harm
 from analyzer.core.judge.prediction import learn, predict
 from analyzer.core.judge.proof import bet_on_proof
@@ -35,7 +35,18 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     comparable = columns.present & (columns.n > 0).all(axis=1)
     known = dispersion.known(records)
     warmup.arm(records, columns)
+    first = warmup.first_pods(records, columns, parameters)
     young = warmup.tolerated(records, columns, parameters, curve)
+    if first.any():
+        edge = oneedge.choose(
+            columns,
+            wanted=first,
+            prediction=prediction,
+            curve=curve,
+            comparable=comparable,
+            known=known,
+        )
+        warmup.observe(records, columns, parameters, edge)
     bet_on_harm(
         records,
         columns,
@@ -53,7 +64,6 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
         )
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
     records["log_ratio"] += np.where(columns.present[:, :1], completions.sample_ratio(n1, n2, columns.weight), 0.0)
-    warmup.observe(records, columns, parameters, prediction=prediction, curve=curve, comparable=comparable)
     dispersion.watch(records, columns.x[:, 0, 0], n1)
     learn(records, columns)
     _count(records, columns)

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from analyzer.core.judge import dispersion
-from analyzer.core.judge.evalues import Tables, gro_ratio
+from analyzer.core.judge.tolerance import fade
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from analyzer.core.judge.batch import Columns, Parameters
     from analyzer.core.judge.evalues import FloatArray
-    from analyzer.core.judge.prediction import Prediction
+    from analyzer.core.judge.oneedge import OneEdge
     from analyzer.core.judge.tolerance import Curve
 
 LEVELS: Final = np.array([0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15, 0.1, 0.06, 0.03])
@@ -43,9 +42,6 @@ _YOUNG: Final = 6.0
 _HARM_AT: Final = 0.35
 _LEARN_AT: Final = 0.6
 """Where in an interval its extra is taken from: a little before the mean for what is tolerated, after it for learning."""
-_EVEN: Final = (0.04, 0.96)
-_CAUTION: Final = 0.9
-"""Learning tests against this part of a level's shift: reading it off coarse buckets errs."""
 
 
 class Tolerated(NamedTuple):
@@ -64,7 +60,7 @@ def arm(records: "NDArray[np.void]", columns: "Columns") -> None:
     first = new & (records["warm_births"] == 0)
     pods, known = columns.pods[:, 1], records["warm_pods"].astype(np.float64)
     grown = np.clip(pods - known, 0.0, pods)
-    old = np.where(_is_young(records, before), (1.0 - records["warm_share"]) * known, known)
+    old = np.where(_is_young(before), (1.0 - records["warm_share"]) * known, known)
     share = np.where((grown > 0) & ~first, 1.0 - np.clip(old / pods, 0.0, 1.0), 1.0)
     records["warm_share"][:] = np.where(new, share, records["warm_share"])
     records["warm_births"][:] = np.minimum(records["warm_births"] + new.astype(np.int64), 200)
@@ -72,8 +68,8 @@ def arm(records: "NDArray[np.void]", columns: "Columns") -> None:
     records["warm_pods"][:] = np.where(columns.requests[:, 1] > 0, pods, known)
 
 
-def _is_young(records: "NDArray[np.void]", age_s: "FloatArray") -> "NDArray[np.bool_]":
-    return (age_s >= 0) & (age_s < AGES_S[-1])
+def _is_young(age_s: "FloatArray") -> "NDArray[np.bool_]":
+    return np.asarray((age_s >= 0) & (age_s < AGES_S[-1]))
 
 
 def tolerated(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", curve: "Curve") -> Tolerated:
@@ -81,7 +77,7 @@ def tolerated(records: "NDArray[np.void]", columns: "Columns", parameters: "Para
     young = columns.age_s < np.where(records["warm_known"] > 0, AGES_S[-1], _YOUNG * parameters.warm_up_s)
     rows = np.flatnonzero(young & (parameters.warm_up_s > 0) & (columns.requests[:, 1] > 0))
     some, age_s = records[rows], columns.age_s[rows]
-    extra = _level(some, age_s) * _fade(age_s + _HARM_AT * columns.seconds[rows], parameters.warm_up_s[rows])
+    extra = _level(some, age_s) * fade(age_s + _HARM_AT * columns.seconds[rows], parameters.warm_up_s[rows])
     usual = parameters.latency_tolerance[rows]
     part = _rows(curve, rows)
     envelope = part.shift(np.log1p(usual + extra))
@@ -100,36 +96,21 @@ def _level(records: "NDArray[np.void]", age_s: "FloatArray") -> "FloatArray":
     return _ALLOWED[rejected.astype(np.intp)]
 
 
-def _fade(age_s: "FloatArray", warm_up_s: "FloatArray") -> "FloatArray":
-    fade: FloatArray = np.exp(-age_s / np.maximum(warm_up_s, 1e-9))
-    return fade
-
-
 def _rows(curve: "Curve", rows: "NDArray[np.intp]") -> "Curve":
     return type(curve)(curve.log_odds[rows], curve.below[rows], curve.local[rows], curve.width[rows])
 
 
-def observe(
-    records: "NDArray[np.void]",
-    columns: "Columns",
-    parameters: "Parameters",
-    *,
-    prediction: "Prediction",
-    curve: "Curve",
-    comparable: "NDArray[np.bool_]",
-) -> None:
+def first_pods(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters") -> "NDArray[np.bool_]":
+    """Mark the canaries that still have their first pods, and whose warm-up nobody knows."""
+    young = columns.age_s < _YOUNG * parameters.warm_up_s
+    return np.asarray((records["warm_births"] == 1) & (records["warm_known"] == 0) & (parameters.warm_up_s > 0) & young)
+
+
+def observe(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edge: "OneEdge") -> None:
     """Learn from the canary's first pods how much of the envelope they need, in place."""
-    share = prediction.share[:, 1:]
-    usable = (comparable & prediction.known)[:, 1:] & (share > _EVEN[0]) & (share < _EVEN[1])
-    learning = (records["warm_births"] == 1) & (records["warm_known"] == 0) & (parameters.warm_up_s > 0)
-    learning &= columns.age_s < 3.0 * parameters.warm_up_s
-    rows = np.flatnonzero(learning & usable.any(axis=1))
-    if not rows.size:
-        return
-    value = np.where(usable[rows], share[rows] * (1.0 - share[rows]) * curve.below[rows] ** 2, -1.0)
-    edge = value.argmax(axis=1)
-    log_e = _evidence(records, columns, parameters, rows=rows, edge=edge, share=share, curve=curve)
-    records["warm_e"][rows] += log_e
+    rows = edge.rows
+    extra = LEVELS * fade(columns.age_s[rows] + _LEARN_AT * columns.seconds[rows], parameters.warm_up_s[rows])[:, None]
+    records["warm_e"][rows] += edge.less_than(extra)
     ages = np.searchsorted(AGES_S, columns.age_s[rows], side="right") - 1
     records["warm_table"][rows, ages] = records["warm_rejected"][rows]
     threshold = -np.log(0.1 * parameters.false_rollback[rows])
@@ -137,40 +118,3 @@ def observe(
         np.arange(len(LEVELS)) < records["warm_rejected"][rows][:, None]
     )
     records["warm_rejected"][rows] = np.cumprod(passed, axis=1).sum(axis=1)
-
-
-def _evidence(
-    records: "NDArray[np.void]",
-    columns: "Columns",
-    parameters: "Parameters",
-    *,
-    rows: "NDArray[np.intp]",
-    edge: "NDArray[np.intp]",
-    share: "FloatArray",
-    curve: "Curve",
-) -> "FloatArray":
-    """Log e of non-inferiority against each level at one edge, tempered, shape (K, levels)."""
-    channel = edge + 1
-    n1, n2, x1, x2 = (a[rows, v, channel] for a, v in ((columns.n, 0), (columns.n, 1), (columns.x, 0), (columns.x, 1)))
-    q1 = share[rows, edge]
-    fade = _fade(columns.age_s[rows] + _LEARN_AT * columns.seconds[rows], parameters.warm_up_s[rows])
-    one = type(curve)(*(a[rows, edge][:, None] for a in (curve.log_odds, curve.below, curve.local, curve.width)))
-    extra = LEVELS * fade[:, None]
-    boundary, guess = (
-        1.0 / (1.0 + np.exp(-(one.log_odds + _CAUTION * one.shift(np.log1p(extra * part))))) for part in (1.0, 0.5)
-    )
-    flip = (q1 > 0.5)[:, None]
-    q = np.where(flip, 1.0 - q1[:, None], q1[:, None])
-    boundary, guess = (np.where(flip, 1.0 - p, p) for p in (boundary, guess))
-    plain = Tables(x1=x1, n1=n1, x2=x2, n2=n2)
-    turned = Tables(
-        x1=np.where(flip, (n1 - x1)[:, None], x1[:, None]),
-        n1=n1[:, None],
-        x2=np.where(flip, (n2 - x2)[:, None], x2[:, None]),
-        n2=n2[:, None],
-    )
-    log_e = gro_ratio(turned, q1=q, q2=guess, ratio=boundary / q)
-    noise = dispersion.pod_noise(columns.pods[rows, 0], columns.pods[rows, 1])
-    whole = dispersion.known(records)
-    known = dispersion.Known(whole.clump[rows, channel], whole.noise[rows, channel], whole.base[rows, 0])
-    return log_e / dispersion.phi(known, noise * dispersion.proof_variance(plain, q1))[:, None]

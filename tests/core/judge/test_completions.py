@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analyzer.core.judge import completions
-from analyzer.core.judge import initial_state, Channel, Verdict
+from analyzer.core.judge import Channel, Verdict, completions, initial_state
 from tests.core.judge.worlds import Behaviour, World, feed
 
 
