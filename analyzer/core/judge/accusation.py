@@ -34,6 +34,7 @@ def bet_on_harm(
     """Play one interval of the harm process, in place."""
     live = comparable & prediction.informative()
     _fix_weights(records, prediction, live)
+    live[:, 1:] &= records["body"] != harm.SPARED
     noise = dispersion.pod_noise(columns.pods[:, 0], columns.pods[:, 1])
     tau = _tolerated(records, parameters, prediction=prediction, curve=curve, young=young, noise=noise)
     row, channel = np.nonzero(live)
@@ -72,11 +73,12 @@ def by_channel(records: "NDArray[np.void]") -> "FloatArray":
 
 
 def _fix_weights(records: "NDArray[np.void]", prediction: "Prediction", live: "NDArray[np.bool_]") -> None:
-    """Set the edges' weights when latency takes part for the first time; they stay for the rollout."""
+    """Choose the edges and their weights when latency takes part for the first time; they stay for the rollout."""
     rows = np.flatnonzero((records["weights_set"] == 0) & live[:, 1:].any(axis=1))
     if rows.size:
         body = harm.is_body(prediction.share[rows, 1:], prediction.slow[rows, 1:], prediction.fast[rows, 1:])
-        records["body"][rows] = body
+        spare = harm.spare(prediction.share[rows, 1:], live[rows, 1:])
+        records["body"][rows] = np.where(spare, harm.SPARED, np.where(body, harm.BODY, harm.REST))
         records["weights_set"][rows] = 1
 
 

@@ -113,15 +113,14 @@ def gro_ratio(tables: Tables, *, q1: FloatArray, q2: FloatArray, ratio: FloatArr
     share2 = np.where(usable, tables.n2, 1.0) / np.where(usable, tables.n1 + tables.n2, 1.0)
     share1 = 1.0 - share2
     a = ratio
-    b = share1 * (1.0 + ratio * q1) + share2 * (ratio + q2)
-    c = share1 * q1 + share2 * q2
-    pi = 2.0 * c / (b + np.sqrt(np.maximum(b * b - 4.0 * a * c, 0.0)))
-    pi = np.clip(pi, TINY, np.minimum(1.0, 1.0 / ratio) * _ALMOST_ONE)
+    weighed = share2 * q2
+    b = (share1 * (1.0 + ratio * q1) + share2 * ratio) + weighed
+    c = share1 * q1 + weighed
+    pi = 2.0 * c / (b + np.sqrt(np.maximum(b * b - (4.0 * a) * c, 0.0)))
+    pi = np.minimum(np.maximum(pi, TINY), np.minimum(1.0, 1.0 / ratio) * _ALMOST_ONE)
     pi2 = ratio * pi
-    log_e = (
-        tables.x2 * np.log(q2 / pi2)
-        + (tables.n2 - tables.x2) * np.log((1.0 - q2) / (1.0 - pi2))
-        + tables.x1 * np.log(q1 / pi)
-        + (tables.n1 - tables.x1) * np.log((1.0 - q1) / (1.0 - pi))
-    )
-    return np.where(usable, log_e, 0.0)
+    log_e = tables.x2 * np.log(q2 / pi2)
+    log_e += (tables.n2 - tables.x2) * np.log((1.0 - q2) / (1.0 - pi2))
+    log_e += tables.x1 * np.log(q1 / pi)
+    log_e += (tables.n1 - tables.x1) * np.log((1.0 - q1) / (1.0 - pi))
+    return log_e if usable.all() else np.where(usable, log_e, 0.0)

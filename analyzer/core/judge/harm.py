@@ -40,8 +40,10 @@ WEIGHT_COMPLETIONS: Final = 0.12
 WEIGHT_WARM_UP: Final = 0.10
 _WEIGHT_LIMIT: Final = 0.10
 """Each limit that is set takes a tenth of what the others have."""
-_REST_SHARE: Final = 0.12
+REST, BODY, SPARED = range(3)
+_RAW_WEIGHTS: Final = np.array([0.12, 1.0, 0.0])
 _BODY: Final = (1e-4, 0.985)
+_NEAR: Final = 0.3
 
 START_SHARE: Final = 0.6
 _START_RATE: Final = 1.0 / 64.0
@@ -59,8 +61,8 @@ def start_rate(seconds: "FloatArray") -> "FloatArray":
     return rate
 
 
-def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "FloatArray":
-    """Mark the edges where the stable version has requests on both sides: they get the full weight (1, else 0).
+def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "NDArray[np.bool_]":
+    """Mark the edges where the stable version has requests on both sides: they get the full weight.
 
     Parameters
     ----------
@@ -69,12 +71,35 @@ def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "Flo
     slow, fast
         Requests of the stable version seen above and below it [count].
     """
-    return ((share > _BODY[0]) & (share < _BODY[1]) & (slow >= 1.0) & (fast >= 1.0)).astype(np.float64)
+    return np.asarray((share > _BODY[0]) & (share < _BODY[1]) & (slow >= 1.0) & (fast >= 1.0))
+
+
+def spare(share: "FloatArray", live: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+    """Mark the edges that say what a lower one says already.
+
+    Dense histograms have many edges that nearly the same requests pass. Of the edges that take part, from the lowest up,
+    those are spared whose log-odds are within 0.3 of the last one's that is not.
+
+    Parameters
+    ----------
+    share : ndarray, shape (R, E)
+        The stable version's share above each edge.
+    live : ndarray, shape (R, E), bool
+        Edges that take part.
+    """
+    log_odds = np.log(share) - np.log1p(-share)
+    last = np.full(len(share), np.inf)
+    spared = np.zeros(share.shape, dtype=np.bool_)
+    for edge in range(share.shape[1]):
+        near = last - log_odds[:, edge] < _NEAR
+        spared[:, edge] = live[:, edge] & near
+        last = np.where(live[:, edge] & ~near, log_odds[:, edge], last)
+    return spared
 
 
 def edge_weights(body: "NDArray[np.number]") -> "FloatArray":
-    """Weights of the edges within latency, shape (R, E), each row summing to 1."""
-    raw = np.where(body > 0, 1.0, _REST_SHARE)
+    """Weights of the edges within latency, shape (R, E), each row summing to 1; `body` is one of REST, BODY, SPARED."""
+    raw = _RAW_WEIGHTS[np.asarray(body, dtype=np.intp)]
     weights: FloatArray = raw / np.maximum(raw.sum(axis=-1, keepdims=True), 1e-300)
     return weights
 

@@ -9,7 +9,7 @@ speaks for harm (evidence below 10); else INCONCLUSIVE. Dwelling, and what INCON
 business.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from analyzer.core.judge.batch import Edges, Parameters
     from analyzer.core.judge.evalues import FloatArray
+
+_TOGETHER: Final = 200
+"""Rollouts computed at once: enough that the calls do not matter, few enough that the numbers stay in the cache."""
 
 
 def initial_state(learned: Learned | None = None) -> JudgeState:
@@ -57,9 +60,11 @@ def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:
     for number, own in enumerate(edges):
         groups.setdefault(len(own), []).append(number)
     answers: dict[int, Assessment] = {}
-    for numbers in groups.values():
-        group = _judge_group([requests[i] for i in numbers], [edges[i] for i in numbers])
-        answers.update(zip(numbers, group, strict=True))
+    for everyone in groups.values():
+        for start in range(0, len(everyone), _TOGETHER):
+            numbers = everyone[start : start + _TOGETHER]
+            group = _judge_group([requests[i] for i in numbers], [edges[i] for i in numbers])
+            answers.update(zip(numbers, group, strict=True))
     return [answers[i] for i in range(len(requests))]
 
 

@@ -83,7 +83,7 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
             ("warm_rejected", "u1"),
             ("warm_table", "u1", (len(warmup.AGES_S),)),
             ("weights_set", "u1"),  # 1 once the edges' weights are fixed
-            ("body", "u1", (n_edges,)),  # 1 for edges of full weight
+            ("body", "u1", (n_edges,)),  # how each edge takes part: harm.REST, BODY, SPARED
         ]
     )
 

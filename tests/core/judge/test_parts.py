@@ -148,9 +148,18 @@ def test_all_channels_together_have_what_the_warm_up_leaves(limits_set: tuple[bo
 
 
 def test_the_weights_of_the_edges_sum_to_one() -> None:
-    weights = harm.edge_weights(row(1.0, 0.0, 1.0, 0.0))
+    weights = harm.edge_weights(np.array([[harm.BODY, harm.REST, harm.BODY, harm.REST, harm.SPARED]]))
     assert weights.sum() == pytest.approx(1.0)
     assert weights[0, 1] == pytest.approx(0.12 * weights[0, 0])
+    assert weights[0, 4] == 0.0
+
+
+def test_edges_that_nearly_the_same_requests_pass_are_spared() -> None:
+    log_odds = row(2.0, 1.9, 1.75, 1.65, 0.0, -0.1, -3.0)
+    live = np.full((1, 7), True)
+    assert harm.spare(tolerance.share_of(log_odds), live).tolist() == [[False, True, True, False, False, True, False]]
+    live[0, 0] = False
+    assert harm.spare(tolerance.share_of(log_odds), live).tolist() == [[False, False, True, True, False, True, False]]
 
 
 def test_the_prior_over_effects_is_a_distribution() -> None:
