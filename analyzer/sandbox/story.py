@@ -16,6 +16,7 @@ POLICY_SPEC: Final[dict[str, Any]] = {
     # in seconds instead of minutes.
     "stages": [{"route": "primary", "weights": [10, 25, 50, 100]}],
     "judge": {
+        "falseRollback": "5%",  # people who watch wait less for the last doubt than an on-call engineer would
         "harmBudget": "1%",
         "latency": {"warmUp": "10s"},
         "dwell": {"min": "6s", "max": "45s"},

@@ -72,13 +72,10 @@ def test_a_release_that_hangs_a_fifth_is_never_proven(timeout_s: float) -> None:
 
 
 def test_proof_of_harmlessness_comes_in_time() -> None:
-    for rps, at_most_s in ((1000.0, 225.0), (100.0, 900.0)):
-        scene = Scene(traffic=Traffic(rps=rps))
-        initial = Fleet(scene, rollouts=20, seed=SIZE.seed).initial_states(history=True)
-        outcomes = run_closed(
-            Fleet(scene, rollouts=20, seed=SIZE.seed), WITHOUT_BAKE, horizon_s=HORIZON_S, initial=initial
-        )
-        assert median_of(outcomes.promoted_s) <= at_most_s, f"{rps} requests/s"
+    scene = Scene(traffic=Traffic(rps=1000.0))
+    initial = Fleet(scene, rollouts=20, seed=SIZE.seed).initial_states(history=True)
+    outcomes = run_closed(Fleet(scene, rollouts=20, seed=SIZE.seed), WITHOUT_BAKE, horizon_s=HORIZON_S, initial=initial)
+    assert median_of(outcomes.promoted_s) <= 225.0
 
 
 def test_every_scenario_is_in_the_table_and_bad_ones_stand_out() -> None:
