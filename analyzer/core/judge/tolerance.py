@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TAIL_FLOOR: Final = 2e-4
 """Share of all requests that may lie above a tail edge in addition, for harm (delta of E1)."""
 _LEAST_SLOPE: Final = 0.5
-_LARGEST_SLOPE: Final = 8.0
+_LARGEST_SLOPE: Final = 12.0
 LARGEST_HARM_RATIO: Final = 100.0
 LARGEST_PROOF_RATIO: Final = 4.0
 """A steep histogram turns "twice as slow" into many times the share above an edge. For harm that must be tolerated: capped
@@ -88,8 +88,8 @@ def curve(edges_ms: "FloatArray", share: "FloatArray") -> Curve:
     Returns
     -------
     Curve
-        Slopes are within [0.5, 8]. The lowest edge takes the slope of the next; a lone edge takes the least, which is the
-        strictest.
+        Slopes are within [0.5, 12]. Below the lowest edge nothing is known, and a latency falls off ever faster: it takes twice
+        the slope of the next. A lone edge takes the least, which is the strictest.
     """
     log_odds = np.log(share) - np.log1p(-share)
     if edges_ms.shape[-1] < 2:
@@ -97,9 +97,11 @@ def curve(edges_ms: "FloatArray", share: "FloatArray") -> Curve:
         return Curve(log_odds, flat, flat, np.ones(share.shape))
     gaps = np.diff(np.log(edges_ms), axis=-1)
     fall = np.clip(-np.diff(log_odds, axis=-1) / gaps, _LEAST_SLOPE, _LARGEST_SLOPE)
-    below = np.concatenate([fall[:, :1], fall], axis=-1)
+    lowest = np.minimum(2.0 * fall[:, :1], _LARGEST_SLOPE)
+    below = np.concatenate([lowest, fall], axis=-1)
     width = np.concatenate([gaps[:, :1], gaps], axis=-1)
     local = below.copy()
+    local[:, 0] = fall[:, 0]
     local[:, 1:-1] = (fall[:, :-1] * gaps[:, 1:] + fall[:, 1:] * gaps[:, :-1]) / (gaps[:, 1:] + gaps[:, :-1])
     return Curve(log_odds, below, np.minimum(local, 2.0 * below), width)
 

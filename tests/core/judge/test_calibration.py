@@ -50,6 +50,13 @@ def test_harmless_releases_are_seldom_rolled_back(noise: float, rate: float, sec
     assert share_found(found) <= 0.03
 
 
+def test_clumps_of_errors_without_a_history_are_seldom_taken_for_harm() -> None:
+    found = harm_seconds(
+        200, 1200.0, world=lambda seed: World(seed=seed, rate=1000.0, seconds=15.0, clump=4, pods=(18, 2))
+    )
+    assert share_found(found) <= 0.03
+
+
 @pytest.mark.parametrize(
     ("canary", "at_most_s"),
     [

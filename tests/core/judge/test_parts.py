@@ -35,14 +35,16 @@ def test_a_log_logistic_latency_is_shifted_exactly() -> None:
     # logit S(b) = -4 ln(b / 20) is straight on this scale, so reading it off loses nothing.
     share = 1.0 / (1.0 + (EDGES / 20.0) ** 4)
     curve = tolerance.curve(EDGES, share)
-    assert curve.below == pytest.approx(row(4.0, 4.0, 4.0, 4.0, 4.0))
+    assert curve.below == pytest.approx(row(8.0, 4.0, 4.0, 4.0, 4.0))  # nothing is known below the lowest
+    known = np.s_[:, 1:]
     for slower in (0.1, 1.0, 3.0):
         shifted = tolerance.share_of(curve.log_odds + curve.shift(np.log1p(np.array([slower]))))
         truth = 1.0 / (1.0 + (EDGES / (1.0 + slower) / 20.0) ** 4)
-        assert shifted == pytest.approx(truth)
+        assert shifted[known] == pytest.approx(truth[known])
+        assert (shifted >= truth - 1e-12).all()
         ratios = tolerance.ratios(share, shifted, largest=1e6)
-        assert ratios.slow == pytest.approx(truth / share)
-        assert ratios.fast == pytest.approx((1.0 - share) / (1.0 - truth))
+        assert ratios.slow[known] == pytest.approx((truth / share)[known])
+        assert ratios.fast[known] == pytest.approx(((1.0 - share) / (1.0 - truth))[known])
 
 
 @pytest.mark.parametrize("slower", [0.05, 0.2, 0.5])
@@ -69,8 +71,8 @@ def test_slower_is_never_a_smaller_shift(share: list[float], slower: list[float]
 
 def test_ratios_and_slopes_stay_within_their_limits() -> None:
     steep = tolerance.curve(row(1.0, 1.1), row(0.999, 0.001))
-    assert steep.below == pytest.approx(row(8.0, 8.0))
-    assert tolerance.curve(row(1.0, 10.0), row(0.5, 0.5)).below == pytest.approx(row(0.5, 0.5))
+    assert steep.below == pytest.approx(row(12.0, 12.0))
+    assert tolerance.curve(row(1.0, 10.0), row(0.5, 0.5)).below == pytest.approx(row(1.0, 0.5))
     assert tolerance.curve(row(1.0), row(0.5)).local == pytest.approx(row(0.5))
     assert tolerance.ratios(row(0.01), row(0.99), largest=4.0).slow == pytest.approx(row(4.0))
 

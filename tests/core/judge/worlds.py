@@ -43,6 +43,7 @@ class World:
     weight: float = 10.0
     pods: tuple[int, int] = (2, 1)
     noise: float = 0.0
+    clump: int = 1
     edges_ms: Edges = ISTIO_EDGES_MS
     time_s: float = 1_000_000.0
     rng: np.random.Generator = field(init=False)
@@ -74,10 +75,17 @@ class World:
         share = np.diff(np.concatenate([[0.0], below, [1.0]]))
         return VersionCounts(
             requests=done,
-            errors=int(self.rng.binomial(done, min(1.0, behaviour.errors * np.exp(wander[1])))),
+            errors=self._errors(done, min(1.0, behaviour.errors * np.exp(wander[1]))),
             latency_counts=self.rng.multinomial(done, share / share.sum()),
             pods=pods,
         )
+
+    def _errors(self, done: int, rate: float) -> int:
+        """Errors one by one, or in clumps of geometric size."""
+        if self.clump == 1:
+            return int(self.rng.binomial(done, rate))
+        clumps = self.rng.poisson(done * rate / self.clump)
+        return min(done, int(self.rng.geometric(1.0 / self.clump, clumps).sum()))
 
 
 def counts(requests: int, errors: int, *, slow: int = 0, edges: int = 1) -> VersionCounts:
