@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analyzer.core.judge.evalues import FloatArray
 
 TOLERATED: Final = 0.9
-KEPT_EFFECTS: Final = np.array([0.97, 0.93, 0.87, 0.8, 0.65, 0.4, 0.1, 0.001])
+KEPT_EFFECTS: Final = np.array([0.95, 0.88, 0.78, 0.6, 0.3, 0.01])
 """shape (L,): share kept, as a part of the tolerated one."""
 KEPT_SHARE: Final = 0.85
 """Proof is against this share. A canary that hangs a fifth (0.8) is beyond it."""

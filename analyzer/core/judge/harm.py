@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from analyzer.core.judge.evalues import FloatArray
 
-ERROR_EFFECTS: Final = (1.3, 1.8, 2.8, 5.0, 12.0, 40.0, 200.0, 1000.0)
-LATENCY_EFFECTS: Final = (1.06, 1.13, 1.25, 1.5, 2.0, 3.5, 10.0, 60.0)
+ERROR_EFFECTS: Final = (1.35, 2.0, 3.3, 8.0, 40.0, 600.0)
+LATENCY_EFFECTS: Final = (1.08, 1.2, 1.45, 2.1, 6.0, 50.0)
 EFFECTS: Final = np.array([ERROR_EFFECTS, LATENCY_EFFECTS])
 """shape (2, L): how many times worse than the boundary the canary might be (errors; latency, on the odds)."""
 N_EFFECTS: Final = EFFECTS.shape[1]
-PRIOR: Final = np.array([0.16, 0.17, 0.17, 0.16, 0.13, 0.1, 0.07, 0.04])
+PRIOR: Final = np.array([0.2, 0.22, 0.2, 0.17, 0.13, 0.08])
 """shape (L,): what of a purse is bet on each effect. Large effects win fast enough with little."""
 
 SOLO: Final = 3
@@ -43,7 +43,7 @@ _WEIGHT_LIMIT: Final = 0.10
 REST, BODY, SPARED = range(3)
 _RAW_WEIGHTS: Final = np.array([0.12, 1.0, 0.0])
 _BODY: Final = (1e-4, 0.985)
-_NEAR: Final = 0.3
+_NEAR: Final = 0.4
 
 START_SHARE: Final = 0.6
 _START_RATE: Final = 1.0 / 64.0
@@ -79,7 +79,7 @@ def spare(share: "FloatArray", live: "NDArray[np.bool_]") -> "NDArray[np.bool_]"
     """Mark the edges that say what a lower one says already.
 
     Dense histograms have many edges that nearly the same requests pass. Of the edges that take part, from the lowest up,
-    those are spared whose log-odds are within 0.3 of the last one's that is not.
+    those are spared whose log-odds are within 0.4 of the last one's that is not.
 
     Parameters
     ----------
@@ -149,7 +149,8 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
 
 def purses(bets: "NDArray[np.floating]", cash: "NDArray[np.floating]") -> "FloatArray":
     """E of each row, shape (R, C): what is bet and what is not."""
-    total: FloatArray = bets.sum(axis=-1, dtype=np.float64) + cash
+    # A product with ones is several times as fast as a sum over so short an axis.
+    total: FloatArray = bets.astype(np.float64) @ np.ones(N_EFFECTS) + cash
     return total
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analyzer.core.judge.evalues import FloatArray
 
 NAMES: Final = ("error rate", "p99")
-_EFFECTS: Final = np.array([1.2, 1.5, 2.0, 3.0, 6.0, 15.0, 50.0, 1000.0])
+_EFFECTS: Final = np.array([1.25, 1.7, 2.5, 6.0, 30.0, 500.0])
 _P99_SHARE: Final = 0.01
 
 
