@@ -2,8 +2,7 @@
 
 In each interval of the history, young pods are compared with the grown-up ones: per edge and age class, the log-odds of
 their share of slow requests less that of the others'. What is kept is an upper bound, and no class is held to less than
-a later one. Edges that too few requests passed tell nothing by themselves: they are held to the slowdown that the
-others show. It takes the place of the warm-up envelope where every class up to two minutes was seen.
+a later one. It takes the place of the warm-up envelope where every class up to two minutes was seen.
 
 Where ages are not given, a pod is born when it begins to get requests that it should have got before.
 """
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analyzer.core.judge import dispersion, tolerance
+from analyzer.core.judge import tolerance
 from analyzer.core.judge.warmup import AGES_S
 
 if TYPE_CHECKING:
@@ -87,9 +86,9 @@ def learn(
     old_x, old_n = ((a * ~young[..., None]).sum(axis=1) for a in (x, n))
     share = (old_x + 0.5) / (old_n + 1.0)
     births = int(young.any(axis=0).sum())
-    shifts = []
     whole = (x.sum(axis=(0, 1)) + 0.5) / (n.sum(axis=(0, 1)) + 1.0)
-    slopes = tolerance.curve(np.array([edges_ms]), whole[None]).below[0]
+    curve = tolerance.curve(np.array([edges_ms]), whole[None])
+    shifts = []
     for begin, end in pairwise(AGES_S):
         part = ((age >= begin) & (age < end) & (old_n[:, :1] > 0))[..., None]
         requests = (n * part).sum(axis=(0, 1))
@@ -97,24 +96,43 @@ def learn(
             return
         slow = (x * part).sum(axis=(0, 1))
         expected = (n * part * share[:, None, :]).sum(axis=(0, 1))
-        upper = _upper(slow, expected, requests, births=births, record=record)
         enough = (expected >= _ENOUGH) & (requests - expected >= _ENOUGH)
-        slower = float((upper / slopes).max(where=enough, initial=0.0)) if enough.any() else np.inf
-        shifts.append(np.where(enough, upper, np.minimum(upper, slower * slopes)))
+        if enough.any():
+            shift, error = _compare(slow, expected, requests, births=births, record=record)
+            shifts.append(_upper(shift, error, enough=enough, curve=curve))
+        elif begin < _NEEDED_UNTIL_S:
+            return
+        else:
+            shifts.append(np.zeros(len(edges_ms)))
     upper = np.maximum.accumulate(np.stack(shifts, axis=1)[:, ::-1], axis=1)[:, ::-1]
     record["warm_shift"][0] = np.minimum(_SLACK * upper, _MOST)
     record["warm_known"] = 1
 
 
-def _upper(
+def _compare(
     slow: "FloatArray", expected: "FloatArray", requests: "FloatArray", *, births: int, record: "NDArray[np.void]"
-) -> "FloatArray":
-    """Upper bound of the shift of the log-odds, shape (E,), at least 0."""
+) -> "tuple[FloatArray, FloatArray]":
+    """Give the shift of the log-odds at each edge, and its standard error: by chance, between pods, and by noise."""
     seen = np.log((slow + 0.5) / (requests - slow + 0.5))
     usual = np.log((expected + 0.5) / (requests - expected + 0.5))
-    clump = record["clump"][0, 1:].astype(np.float64)
-    error = np.sqrt(clump * (1.0 / (slow + 0.5) + 1.0 / (requests - slow + 0.5) + 1.0 / (expected + 0.5)))
-    spread = dispersion.pod_tolerance(record["spread"][0, 1:].astype(np.float64), np.array(1.0 / max(births, 1)))
-    wander = _ERRORS * np.sqrt(record["noise"][0, 1:].astype(np.float64) / max(births, 1))
-    upper: FloatArray = np.maximum(seen - usual + _ERRORS * error + spread + wander, 0.0)
-    return np.where(requests > 0, upper, 0.0)
+    clump, spread, noise = (record[name][0, 1:].astype(np.float64) for name in ("clump", "spread", "noise"))
+    chance = clump * (1.0 / (slow + 0.5) + 1.0 / (requests - slow + 0.5))
+    return seen - usual, np.sqrt(chance + (spread**2 + noise) / births)
+
+
+def _upper(
+    shift: "FloatArray", error: "FloatArray", *, enough: "NDArray[np.bool_]", curve: "tolerance.Curve"
+) -> "FloatArray":
+    """Upper bound of the shift at each edge.
+
+    A slowdown of everything is read off all edges together, as exactly as off the best of them. An edge that shifts
+    significantly more than that (a tail of first requests) has a bound of its own.
+    """
+    slope = curve.below[0]
+    weight = np.where(enough, (slope / error) ** 2, 0.0)
+    slower = float((weight * shift / slope).sum() / weight.sum())
+    exact = float((error / slope).min(where=enough, initial=np.inf))
+    common = curve.shift(np.array([max(slower + _ERRORS * exact, 0.0)]))[0]
+    more = shift - _ERRORS * error > common
+    upper: FloatArray = np.maximum(np.where(more, shift + _ERRORS * error, common), 0.0)
+    return upper
