@@ -30,7 +30,7 @@ KEPT_SHARE: Final = 0.85
 RATIOS: Final = np.array([0.5, 0.8, 0.92, 1.09, 1.25, 2.0])
 """shape (Q,): canary's completed requests over what its weight says, for the sample ratio."""
 PHI: Final = 1.5
-_PHI_PROOF: Final = 1.25
+_PHI_PROOF: Final = 1.5
 """Routing is by request, so counts are binomial; some are retries."""
 _LOAD_QUANTILE: Final = 3.0
 _LOWEST_TOLERATED: Final = 0.1

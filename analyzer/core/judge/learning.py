@@ -39,8 +39,8 @@ _BASE: Final = 1.0
 _MOST_LATENCY_CLUMP: Final = 1.5
 """Slow requests do not come in clumps by themselves: what makes them (a pause of a pod) grows with its traffic, as noise
 does."""
-_LOWER_TAIL: Final = 0.65
-"""The spread is taken at the upper end of a 65 % one-sided interval: few pods show it badly."""
+_LOWER_TAIL: Final = 0.8
+"""The spread is taken at the upper end of an 80 % one-sided interval, for few pods show it badly."""
 
 
 def learn(history: History, settings: JudgeSettings) -> Learned:
@@ -216,8 +216,6 @@ def _spread(x: "FloatArray", n: "FloatArray", *, ratio: float, noise: float, usu
     mean = (weight * effect).sum() / weight.sum()
     q = float((weight * (effect - mean) ** 2).sum())
     scale = float(weight.sum() - (weight**2).sum() / weight.sum())
-    # The upper bound: Q at the lower tail of its distribution is what the spread may have hidden behind.
-    largest = q * (pods - 1.0) / float(chdtri(pods - 1.0, _LOWER_TAIL))
-    squared = max(0.0, (min(largest, q + 4.0 * q) - (pods - 1.0)) / scale)
-    spread = float(np.sqrt(squared))
+    largest = (pods - 1.0) / float(chdtri(pods - 1.0, _LOWER_TAIL))
+    spread = float(np.sqrt(max(0.0, (q - (pods - 1.0)) / scale) * largest))
     return max(spread, 0.5 * usual) if pods == 3 else spread
