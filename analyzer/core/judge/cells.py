@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analyzer.core.judge.evalues import Tables, gro_ratio, poisson_affine
+from analyzer.core.judge.evalues import Tables, gro_affine, gro_ratio, poisson_affine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 RARE: Final = 0.05
 """Edges with fewer slow requests than this are tested with E1, the others with E2."""
+_FREQUENT: Final = 0.03
+"""Above this error rate the errors are tested with E2 too."""
+_MOST: Final = 0.95
+_MOST_GUESSED: Final = 0.999
 
 
 class Cells:
-    """K tables that take part, each with its boundary; errors and rare edges by E1, the others by E2."""
+    """K tables that take part, each with its boundary; rare errors and edges by E1, the others by E2."""
 
     __slots__ = ("_delta", "_tau_fast", "_tau_slow", "latency", "row", "share", "tables")
 
@@ -56,7 +60,9 @@ class Cells:
         """
         result = np.empty(factors.shape)
         rare = (self.latency == 0) | (self.share < RARE)
-        for kind, method in ((rare, self._rare), (~rare, self._common)):
+        frequent = (self.latency == 0) & (self.share > _FREQUENT) & (self._boundary() < _MOST)
+        kinds = ((rare & ~frequent, self._rare), (frequent, self._frequent), (~rare, self._common))
+        for kind, method in kinds:
             cells = np.flatnonzero(kind)
             if cells.size:
                 result[cells] = method(cells, factors[cells], harmful=harmful)
@@ -73,6 +79,20 @@ class Cells:
         q2 = np.maximum(np.minimum(factors * boundary, 1.0), boundary)
         log_e = poisson_affine(_rows(self.tables, cells), q1=q1, q2=np.minimum(q2, 1.0), tau=tau, delta=delta)
         return np.where(boundary < 1.0, log_e, 0.0)
+
+    def _boundary(self) -> "FloatArray":
+        boundary: FloatArray = self._tau_slow * self.share + self._delta
+        return boundary
+
+    def _frequent(self, cells: "NDArray[np.intp]", factors: "FloatArray", *, harmful: bool) -> "FloatArray":
+        q1, tau, delta = (a[cells, None] for a in (self.share, self._tau_slow, self._delta))
+        boundary = self._boundary()[cells, None]
+        if harmful:
+            odds = boundary / (1.0 - boundary) * factors
+            q2 = np.minimum(odds / (1.0 + odds), _MOST_GUESSED)
+        else:
+            q2 = np.minimum(factors * q1, boundary)
+        return gro_affine(_rows(self.tables, cells), q1=q1, q2=q2, tau=tau, delta=delta)
 
     def _common(self, cells: "NDArray[np.intp]", factors: "FloatArray", *, harmful: bool) -> "FloatArray":
         # Above one half the fast requests are the rarer ones, and the boundary is a ratio of theirs.

@@ -70,7 +70,7 @@ def tolerated(weight: "FloatArray", load: "FloatArray") -> "FloatArray":
         Relative standard deviation of the whole service's load by sticky users.
     """
     w = np.where(usable(weight) > 0, weight, 50.0) / 100.0
-    kept: FloatArray = TOLERATED * np.exp(-_LOAD_QUANTILE * load * np.sqrt((1.0 - w) / w))
+    kept: FloatArray = TOLERATED * np.exp(-_LOAD_QUANTILE * load * np.sqrt((1.0 - w) / np.maximum(w, 1e-9)))
     return np.maximum(kept, _LOWEST_TOLERATED)
 
 

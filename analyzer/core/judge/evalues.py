@@ -28,6 +28,7 @@ FloatArray: TypeAlias = "NDArray[np.float64]"
 TINY: Final = 1e-300
 _ALMOST_ONE: Final = 1.0 - 1e-12
 _LEAST: Final = 1e-15
+_STEPS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +125,61 @@ def gro_ratio(tables: Tables, *, q1: FloatArray, q2: FloatArray, ratio: FloatArr
     log_e += tables.x1 * np.log(q1 / pi)
     log_e += (tables.n1 - tables.x1) * np.log((1.0 - q1) / (1.0 - pi))
     return log_e if usable.all() else np.where(usable, log_e, 0.0)
+
+
+def gro_affine(tables: Tables, *, q1: FloatArray, q2: FloatArray, tau: FloatArray, delta: FloatArray) -> FloatArray:
+    """E2 with the boundary of E1, p2 = tau * p1 + delta, for events that are neither rare nor a mere ratio.
+
+    The likelihood of (q1, q2) over that of its Kullback-Leibler projection (pi, tau pi + delta) onto the boundary. The
+    projection is the root of an increasing function; it is bracketed and found by Newton's method. E1 gives away a
+    factor 1 - p of the evidence: a tenth at 10 % errors.
+
+    Parameters
+    ----------
+    tables
+        The counts.
+    q1, q2
+        Guesses of both rates, in (0, 1).
+    tau, delta
+        The boundary: tau > 0, delta >= 0, tau * q1 + delta < 1.
+
+    Returns
+    -------
+    ndarray, float64
+        log e, finite; 0 where either version had no requests.
+    """
+    usable = (tables.n1 > 0) & (tables.n2 > 0)
+    q1 = np.clip(q1, _LEAST, _ALMOST_ONE)
+    q2 = np.clip(q2, _LEAST, _ALMOST_ONE)
+    share2 = np.where(usable, tables.n2, 1.0) / np.where(usable, tables.n1 + tables.n2, 1.0)
+    most = np.minimum(1.0, (1.0 - delta) / tau) * _ALMOST_ONE
+    aim = np.clip((q2 - delta) / tau, TINY, most)
+    low, high = np.minimum(q1, aim), np.maximum(q1, aim)
+    pi = (1.0 - share2) * q1 + share2 * aim
+    for _ in range(_STEPS):
+        value, slope = _stationary(pi, q1=q1, q2=q2, tau=tau, delta=delta, share2=share2)
+        low, high = np.where(value < 0, pi, low), np.where(value < 0, high, pi)
+        step = pi - value / np.where(slope > 0, slope, np.nan)  # NaN: the middle is taken
+        pi = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+    pi2 = np.clip(tau * pi + delta, TINY, _ALMOST_ONE)
+    log_e = tables.x2 * np.log(q2 / pi2)
+    log_e += (tables.n2 - tables.x2) * np.log((1.0 - q2) / (1.0 - pi2))
+    log_e += tables.x1 * np.log(q1 / pi)
+    log_e += (tables.n1 - tables.x1) * np.log((1.0 - q1) / (1.0 - pi))
+    return np.where(usable, log_e, 0.0)
+
+
+def _stationary(
+    pi: FloatArray, *, q1: FloatArray, q2: FloatArray, tau: FloatArray, delta: FloatArray, share2: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Give the derivative of the divergence of (q1, q2) from (pi, pi2), times pi (1 - pi) pi2 (1 - pi2), and its slope.
+
+    pi2 = tau pi + delta. Multiplied out it is a cubic without poles, which Newton's method likes.
+    """
+    pi2 = tau * pi + delta
+    spread, spread2 = pi * (1.0 - pi), pi2 * (1.0 - pi2)
+    share1, weight2 = 1.0 - share2, share2 * tau
+    value = share1 * (pi - q1) * spread2 + weight2 * (pi2 - q2) * spread
+    slope = share1 * (spread2 + (pi - q1) * tau * (1.0 - 2.0 * pi2))
+    slope = slope + weight2 * (tau * spread + (pi2 - q2) * (1.0 - 2.0 * pi))
+    return value, slope

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from analyzer.core.judge.evalues import Tables, gro_ratio, poisson_affine
+from analyzer.core.judge.evalues import Tables, gro_affine, gro_ratio, poisson_affine
 
 
 def table(*counts: float) -> Tables:
@@ -64,6 +64,34 @@ def test_e1_expects_at_most_one_on_the_whole_boundary_of_the_null(
 
 
 @pytest.mark.parametrize(("n1", "n2"), SIZES)
+@pytest.mark.parametrize("factor", [0.3, 0.9, 1.3, 8.0])
+@pytest.mark.parametrize(("tau", "delta"), [(1.0, 0.0), (1.1, 1e-4), (1.1, 0.05), (3.0, 0.01)])
+def test_affine_e2_expects_at_most_one_on_the_whole_boundary_of_the_null(
+    n1: int, n2: int, factor: float, tau: float, delta: float
+) -> None:
+    tables = all_tables(n1, n2)
+    for q1 in (0.004, 0.04, 0.2):
+        q2 = min(0.999, factor * (tau * q1 + delta))
+        log_e = gro_affine(tables, q1=of(q1), q2=of(q2), tau=of(tau), delta=of(delta))
+        for p1 in RATES:
+            p2 = tau * p1 + delta
+            if p2 <= 1.0:
+                assert expectation(tables, log_e, p1=p1, p2=p2) <= 1.0 + 1e-9
+
+
+def test_affine_e2_without_an_offset_is_e2() -> None:
+    counts = table(197, 990, 28, 100)
+    affine = gro_affine(counts, q1=of(0.2), q2=of(0.264), tau=of(1.1), delta=of(0.0))
+    assert affine == pytest.approx(gro_ratio(counts, q1=of(0.2), q2=of(0.264), ratio=of(1.1)), abs=1e-9)
+
+
+def test_affine_e2_says_more_of_frequent_errors_than_e1() -> None:
+    counts, guess = table(80, 1000, 120, 1000), {"q1": of(0.08), "q2": of(0.12)}
+    boundary = {"tau": of(1.1), "delta": of(1e-4)}
+    assert gro_affine(counts, **guess, **boundary) > 1.08 * poisson_affine(counts, **guess, **boundary)
+
+
+@pytest.mark.parametrize(("n1", "n2"), SIZES)
 @pytest.mark.parametrize("factor", [0.5, 0.95, 1.05, 1.8])
 @pytest.mark.parametrize("ratio", [0.6, 0.95, 1.1, 2.0])
 def test_e2_expects_at_most_one_on_the_whole_boundary_of_the_null(
@@ -116,3 +144,5 @@ def test_evidence_is_finite_whatever_the_counts(
     counts = table(round(s1 * n1), n1, round(s2 * n2), n2)
     assert np.isfinite(poisson_affine(counts, q1=of(q1), q2=of(q2), tau=of(tau), delta=of(delta))).all()
     assert np.isfinite(gro_ratio(counts, q1=of(q1), q2=of(q2), ratio=of(tau))).all()
+    if tau * q1 + delta < 0.95:
+        assert np.isfinite(gro_affine(counts, q1=of(q1), q2=of(q2), tau=of(tau), delta=of(delta))).all()
