@@ -82,3 +82,8 @@ def test_the_sample_ratio_is_evidence_of_its_own(completed: float, *, suspicious
     answer = feed(initial_state(), [world.interval(Behaviour(), stable=stable) for _ in range(20)])
     assert (answer.evidence.sample_ratio_log_e > 5.0) is suspicious
     assert answer.verdict is not Verdict.HARM
+
+
+def test_the_sample_ratio_is_the_mean_over_its_ratios_rollout_by_rollout() -> None:
+    log_e = np.array([[0.0, 1.0, -2.0, 0.5, 3.0, -1.0], [50.0, -60.0, 0.0, 1.0, 2.0, 3.0]], dtype=np.float32)
+    assert completions.ratio_evidence(log_e) == pytest.approx(np.log(np.exp(log_e.astype(float)).mean(axis=1)))

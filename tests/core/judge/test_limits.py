@@ -77,3 +77,22 @@ def test_a_limit_beyond_the_histogram_says_nothing() -> None:
     slow = Behaviour(median_ms=400.0)
     answer = feed(initial_state(), [world.interval(slow, stable=slow) for _ in range(8)], settings=beyond)
     assert answer.evidence.limits["p99"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_evidence_is_that_of_the_likelihood_tempered() -> None:
+    # 30 of 100 against a limit of 10 %: x ln m - n limit (m - 1), m up to 1 / limit.
+    log_e = limits.evidence(of(30.0), of(100.0), limit=of(0.1), phi=of(1.0))[0]
+    assert log_e[2] == pytest.approx(30 * np.log(2.5) - 100 * 0.1 * 1.5)
+    assert log_e[-1] == pytest.approx(30 * np.log(10.0) - 100 * 0.1 * 9.0)
+    assert limits.evidence(of(30.0), of(100.0), limit=of(0.1), phi=of(4.0))[0] == pytest.approx(log_e / 4.0)
+
+
+def test_a_limit_of_nothing_at_all_is_a_limit() -> None:
+    assert (limits.evidence(of(1.0), of(100.0), limit=of(0.0), phi=of(1.0)) > 0.0).any()
+    assert np.isfinite(limits.evidence(of(1.0), of(100.0), limit=of(0.0), phi=of(1.0))).all()
+
+
+def test_without_a_histogram_there_is_no_edge_for_the_p99() -> None:
+    channel, share = limits.p99_rows(np.empty((2, 0)), np.array([100.0, np.nan]))
+    assert channel.tolist() == [0, 0]
+    assert np.isnan(share).all()
