@@ -67,12 +67,12 @@ def _build_connection_manager(routes_file: Path) -> Object:
         "rds": {"route_config_name": ROUTES, "config_source": _file(routes_file)},
         "generate_request_id": False,
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
-        "access_log": [_build_metrics()],
+        "access_log": [build_metrics()],
     }
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
 
 
-def _build_metrics() -> Object:
+def build_metrics() -> Object:
     """Count each request once, when its stream ends, as Istio's own filter does."""
     tags = [{"name": name, "value_format": text} for name, text in TAGS.items()]
     duration = {

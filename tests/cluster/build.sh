@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds the cluster's programs from the Go modules in go/, and tells where they are (`--where`: only that).
+#
+# They go to a folder named after all that decides what they are, in the user's cache: nothing is built twice, and several
+# checkouts share them. Exit code 77: Go is missing or too old; what to do is said.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+missing() {
+  printf 'The cluster tests need %s\n' "$1" >&2
+  exit 77
+}
+
+command -v go >/dev/null || missing "Go, to build a Kubernetes and an istiod: https://go.dev/dl, or apt-get install golang-go."
+cd "$here/go"
+compiler=$(go env GOVERSION 2>&1) || missing "another Go than this one: $compiler"
+key=$(cat "$here/build.sh" go.mod go.sum helm/go.mod helm/go.sum <(echo "$compiler") | sha256sum | cut -c1-12)
+cache=${SERIN_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin/cluster}
+bin=$cache/$key
+if [ "${1:-}" = --where ]; then
+  echo "$bin"
+  exit
+fi
+mkdir -p "$bin"
+exec 9>"$bin/.lock"
+flock 9 # two checkouts may start at once
+
+version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+IFS=. read -r major minor _ <<<"${version#v}"
+stamp=k8s.io/component-base/version # clients parse the server's version: without it they take fright
+kubernetes="-X $stamp.gitVersion=$version -X $stamp.gitMajor=$major -X $stamp.gitMinor=$minor"
+
+# build NAME FOLDER PACKAGE [LDFLAGS]: a rename makes it whole or absent
+build() {
+  [ -x "$bin/$1" ] && return
+  local begun=$SECONDS
+  printf 'Building %s …' "$1"
+  (cd "$2" && nice go build -p 2 -trimpath -ldflags="-s -w ${4:-}" -o "$bin/.$1" "$3") || { echo; return 1; }
+  mv "$bin/.$1" "$bin/$1"
+  printf ' %d s\n' "$((SECONDS - begun))"
+}
+
+build etcd . go.etcd.io/etcd/server/v3
+build kube-apiserver . k8s.io/kubernetes/cmd/kube-apiserver "$kubernetes"
+build kube-controller-manager . k8s.io/kubernetes/cmd/kube-controller-manager "$kubernetes"
+build kubectl . k8s.io/kubernetes/cmd/kubectl "$kubernetes"
+build pilot-discovery . istio.io/istio/pilot/cmd/pilot-discovery
+build helm helm helm.sh/helm/v3/cmd/helm
+if [ ! -e "$bin/istio-crds.yaml" ]; then
+  # Istio's CustomResourceDefinitions are of the same module, and so of the same version.
+  cp "$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" "$bin/.crds"
+  chmod u+w "$bin/.crds" && mv "$bin/.crds" "$bin/istio-crds.yaml"
+fi
