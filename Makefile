@@ -50,6 +50,18 @@ demo: $(READY) $(PROMETHEUS) ## Three releases on real traffic: one promoted, tw
 test: $(READY) $(PROMETHEUS) ## All tests: unit, property, real Prometheus, real Envoy
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
+.PHONY: cluster-build
+cluster-build: ## Build the programs of the cluster tests from Go modules; the first time takes ten minutes
+	@tests/cluster/build.sh
+
+.PHONY: cluster-test
+cluster-test: $(READY) $(PROMETHEUS) ## Tests on a real Kubernetes and Istio, without containers; needs Go
+	@tests/cluster/run $(PYTEST_ARGS)
+
+.PHONY: cluster-shell
+cluster-shell: $(READY) $(PROMETHEUS) ## The same cluster, and a shell in it
+	@tests/cluster/run --shell
+
 .PHONY: check
 check: $(READY) ## Lint, types, layers
 	@$(BIN)/ruff format --check .

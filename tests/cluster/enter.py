@@ -48,7 +48,7 @@ def find_missing() -> str | None:
     return None
 
 
-def main(command: Sequence[str]) -> int:
+def main(command: Sequence[str]) -> int:  # noqa: RET503 - nothing comes after exec
     """Become the command, or say why not."""
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # where `ip` is, for people who are not root
     if missing := find_missing():

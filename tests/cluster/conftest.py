@@ -1,0 +1,110 @@
+"""The bed, once for all tests of a session; a namespace of its own for each test."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from tests.cluster.bed.client import Bed
+from tests.cluster.bed.manifests import build_namespace
+from tests.cluster.bed.places import Places
+from tests.cluster.enter import INSIDE
+from tests.cluster.serin import Receiver, Replicas
+
+_ROOT: Final = Path(__file__).parents[2]
+_PATIENCE_S: Final = 90.0
+_LAST_LINES: Final = 25
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the bed; other tests of this folder run with all the rest."""
+    for item in items:
+        if "running_bed" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
+
+
+@dataclass(frozen=True)
+class RunningBed:
+    """The process that holds everything up."""
+
+    process: subprocess.Popen[bytes]
+    places: Places
+    log: Path
+
+    def check(self) -> None:
+        """Fail if it has ended, with what it said."""
+        if self.process.poll() is not None:
+            lines = self.log.read_text().splitlines()[-_LAST_LINES:]
+            pytest.fail("\n".join([f"the bed ended; logs are in {self.places.directory}:", *lines]), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def running_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBed]:
+    """Bring the bed up, in a process of its own: nothing that a test does to its event loop touches the pods."""
+    if INSIDE not in os.environ:
+        pytest.fail("this needs a network namespace of its own: make cluster-test", pytrace=False)
+    directory = tmp_path_factory.mktemp("bed")
+    log = directory / "bed.log"
+    with log.open("wb") as sink:
+        argv = [sys.executable, "-m", "tests.cluster.bed", str(directory)]
+        process = subprocess.Popen(argv, stdout=sink, stderr=sink, cwd=_ROOT)
+    bed = RunningBed(process, Places.of(directory), log)
+    try:
+        end_s = time.monotonic() + _PATIENCE_S
+        while not (directory / "ready").exists():
+            bed.check()
+            if time.monotonic() > end_s:
+                pytest.fail(f"the bed is not up after {_PATIENCE_S:.0f} s:\n{log.read_text()}", pytrace=False)
+            time.sleep(0.1)
+        yield bed
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+async def bed(running_bed: RunningBed) -> AsyncIterator[Bed]:
+    """The bed with all components running; what a test stopped is started again after it."""
+    running_bed.check()
+    async with aiohttp.ClientSession() as session:
+        bed = Bed(running_bed.places, session)
+        yield bed
+        running_bed.check()
+        await bed.heal()
+
+
+@pytest.fixture
+async def namespace(bed: Bed) -> AsyncIterator[str]:
+    """A namespace that no other test has, with nothing in it."""
+    name = f"shop-{secrets.token_hex(3)}"
+    await bed.apply([build_namespace(name)])
+    yield name
+    await bed.heal()
+    await bed.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """The person on call."""
+    async with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[Replicas]:
+    """Serin's replicas; none runs yet."""
+    replicas = Replicas(bed, receiver=receiver, directory=tmp_path)
+    yield replicas
+    await replicas.close()

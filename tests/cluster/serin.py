@@ -1,0 +1,171 @@
+"""Serin as it is deployed: processes of `serin run`, and the person on call who gets its alerts."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiohttp import web
+
+from analyzer.sandbox.child import Child
+from tests.cluster.bed.client import PATIENCE_S, Bed, until
+
+_FIRST_PORT: Final = 8_100
+RECEIVER: Final = "oncall"
+
+
+class Receiver:
+    """Takes alerts as a webhook does, and keeps them in their order."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/alerts", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        assert self._runner.addresses
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/alerts"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def of(self, reason: str) -> list[dict[str, Any]]:
+        """Give the alerts with a reason."""
+        return [alert for alert in self.alerts if alert["reason"] == reason]
+
+    async def wait_for(self, reason: str, *, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Wait for the first alert with a reason."""
+
+        async def there() -> list[dict[str, Any]]:
+            return self.of(reason)
+
+        return (await until(there, what=f"alert {reason}; got {self.alerts}", patience_s=patience_s))[0]
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.alerts.append(await request.json())
+        return web.Response()
+
+
+class Replica:
+    """One process."""
+
+    def __init__(self, name: str, *, child: Child, url: str) -> None:
+        self.name = name
+        self.url = url
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """False once it has ended."""
+        return self._child.running
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far."""
+        return self._child.log.read_text()
+
+    def check(self) -> None:
+        """Raise `ChildDied`, with the end of its log, if it ended."""
+        if not self.running:
+            self._child.died()
+
+    async def kill(self) -> None:
+        """End it as the out-of-memory killer does."""
+        os.kill(self.pid, signal.SIGKILL)
+        await self._child.stop()
+
+    async def stop(self) -> None:
+        """End it as a kubelet does: SIGTERM, and after ten seconds a kill."""
+        await self._child.stop(grace_s=10)
+
+    def pause(self) -> None:
+        """Let it hang, as a frozen node does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class Replicas:
+    """All that run, and how to start more."""
+
+    def __init__(self, bed: Bed, *, receiver: Receiver, directory: Path) -> None:
+        self.running: list[Replica] = []
+        self._bed = bed
+        self._receiver = receiver
+        self._directory = directory
+        self._numbers = count()
+
+    async def start(
+        self,
+        *,
+        kubeconfig: Path | None = None,
+        prometheus_url: str | None = None,
+        period: str = "5s",
+        extra: Sequence[str] = (),
+    ) -> Replica:
+        """Start one replica and wait until it is ready.
+
+        Parameters
+        ----------
+        kubeconfig
+            A service account's, say, or one with a proxy's address; the administrator's otherwise.
+        prometheus_url
+            A proxy's; Prometheus itself otherwise.
+        extra
+            More options.
+        """
+        number = next(self._numbers)
+        name, port = f"serin-{number}", _FIRST_PORT + number
+        options = {
+            "--kubeconfig": str(kubeconfig or self._bed.kubeconfig),
+            "--prometheus": prometheus_url or self._bed.prometheus_url,
+            "--webhook": f"{RECEIVER}={self._receiver.url}",
+            "--listen": f"127.0.0.1:{port}",
+            "--instance": name,
+            "--period": period,
+        }
+        argv = [sys.executable, "-m", "analyzer", "run", *(part for pair in options.items() for part in pair), *extra]
+        child = await Child.start(name, argv, log=self._directory / f"{name}.log")
+        replica = Replica(name, child=child, url=f"http://127.0.0.1:{port}")
+        self.running.append(replica)
+        await self._ready(replica)
+        return replica
+
+    async def close(self) -> None:
+        """End all."""
+        async with asyncio.TaskGroup() as group:
+            for replica in self.running:
+                group.create_task(replica.stop())
+
+    async def _ready(self, replica: Replica) -> None:
+        async def answers() -> bool:
+            replica.check()
+            try:
+                async with self._bed.session.get(f"{replica.url}/healthz") as response:
+                    return response.status == 200
+            except OSError:  # aiohttp's ClientConnectorError is one
+                return False
+
+        await until(answers, what=f"{replica.name} is alive; its log ends with\n{replica.log}")
