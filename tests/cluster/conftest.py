@@ -22,6 +22,7 @@ from tests.cluster.serin import Receiver, Replicas
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_S: Final = 90.0
 _LAST_LINES: Final = 25
+_DIRECTORY: Final = pytest.StashKey[Path]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "running_bed" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say where the logs are, if they are of interest."""
+    if (directory := config.stash.get(_DIRECTORY, None)) and terminalreporter.getreports("failed"):
+        terminalreporter.write_line(f"Logs of the cluster's components: {directory}")
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,11 @@ class RunningBed:
 
 
 @pytest.fixture(scope="session")
-def running_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBed]:
+def running_bed(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[RunningBed]:
     """Bring the bed up, in a process of its own: nothing that a test does to its event loop touches the pods."""
     if INSIDE not in os.environ:
         pytest.fail("this needs a network namespace of its own: make cluster-test", pytrace=False)
-    directory = tmp_path_factory.mktemp("bed")
+    directory = pytestconfig.stash[_DIRECTORY] = tmp_path_factory.mktemp("bed")
     log = directory / "bed.log"
     with log.open("wb") as sink:
         argv = [sys.executable, "-m", "tests.cluster.bed", str(directory)]

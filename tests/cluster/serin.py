@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aiohttp
 from aiohttp import web
 
 from analyzer.sandbox.child import Child
@@ -54,7 +55,7 @@ class Receiver:
         async def there() -> list[dict[str, Any]]:
             return self.of(reason)
 
-        return (await until(there, what=f"alert {reason}; got {self.alerts}", patience_s=patience_s))[0]
+        return (await until(there, what=lambda: f"alert {reason}; got {self.alerts}", patience_s=patience_s))[0]
 
     async def _take(self, request: web.Request) -> web.Response:
         self.alerts.append(await request.json())
@@ -165,7 +166,7 @@ class Replicas:
             try:
                 async with self._bed.session.get(f"{replica.url}/healthz") as response:
                     return response.status == 200
-            except OSError:  # aiohttp's ClientConnectorError is one
+            except aiohttp.ClientError:
                 return False
 
-        await until(answers, what=f"{replica.name} is alive; its log ends with\n{replica.log}")
+        await until(answers, what=lambda: f"{replica.name} is alive; its log is\n{replica.log}")

@@ -247,18 +247,50 @@ async def test_behaviour_changes_without_a_new_revision(bed: Bed, namespace: str
     ]
 
 
-async def test_pods_that_crash_back_off_and_lose_their_traffic(bed: Bed, namespace: str) -> None:
-    behaviour = {"v1": QUICK, "v2": {**QUICK, "CRASH_AFTER_SECONDS": 0.5}}
+async def test_pods_that_always_crash_back_off_and_get_no_traffic(bed: Bed, namespace: str) -> None:
+    behaviour = {"v1": QUICK, "v2": {**QUICK, "STARTUP_SECONDS": 5, "CRASH_AFTER_SECONDS": 0.5}}
     await bed.apply(build_example("helloworld", namespace=namespace, behaviour=behaviour))
 
-    async def restarted() -> bool:
-        return any(_restarts(pod) >= 2 for pod in (await bed.get(namespace, "pods"))["items"])
+    async def looping() -> list[str]:
+        pods = (await bed.get(namespace, "pods"))["items"]
+        statuses = [status for pod in pods for status in pod["status"].get("containerStatuses", [])]
+        return [
+            status["state"]["waiting"]["reason"]
+            for status in statuses
+            if status["restartCount"] >= 2 and _waits(status)
+        ]
 
-    await until(restarted, what="two restarts")
+    assert await until(looping, what="two restarts") == ["CrashLoopBackOff"]
+    await bed.routed(namespace)
+    tally = await send(bed, namespace, n_requests=100)
+    assert tally.served("v2") == 0
+    assert tally.failed()["gateway"] > 0
 
 
-def _restarts(pod: Object) -> int:
-    return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", []))
+async def test_a_crash_ends_what_is_under_way_and_the_pod_comes_back(bed: Bed, namespace: str) -> None:
+    await helloworld(bed, namespace)
+    assert len(await bed.crash(namespace, "helloworld-v1")) == 1
+
+    async def gone() -> bool:
+        return (await bed.replicas(namespace))["helloworld-v1"] == 0
+
+    await until(gone, what="no pod of v1 is ready")
+    await bed.settled(namespace)
+
+
+def _waits(status: Object) -> bool:
+    return "waiting" in status["state"]
+
+
+async def test_a_service_account_may_do_what_its_role_says_and_no_more(bed: Bed, namespace: str) -> None:
+    await helloworld(bed, namespace)
+    kubeconfig = await bed.service_account(namespace, "reader")
+    with pytest.raises(KubectlFailed, match="Forbidden"):
+        await bed.kubectl("get", "--namespace", namespace, "pods", kubeconfig=kubeconfig)
+    await bed.kubectl("create", "--namespace", namespace, "role", "reader", "--verb=list", "--resource=pods")
+    account = f"--serviceaccount={namespace}:reader"
+    await bed.kubectl("create", "--namespace", namespace, "rolebinding", "reader", "--role=reader", account)
+    assert "helloworld-v1" in await bed.kubectl("get", "--namespace", namespace, "pods", kubeconfig=kubeconfig)
 
 
 async def test_the_audit_log_names_who_did_what(bed: Bed, namespace: str) -> None:

@@ -16,6 +16,7 @@ from analyzer.errors import SerinError
 from analyzer.ports import Object
 from analyzer.sandbox.people import Users
 from analyzer.sandbox.scope import beside
+from tests.cluster.bed.keys import write_kubeconfig
 from tests.cluster.bed.places import API_URL, CONTROL_URL, GATEWAY_URL, PROMETHEUS_URL, Places
 
 _POLL_S: Final = 0.2
@@ -31,7 +32,9 @@ class KubectlFailed(SerinError):
     reason = "KubectlFailed"
 
 
-async def until(condition: Callable[[], Awaitable[T]], *, what: str, patience_s: float = PATIENCE_S) -> T:
+async def until(
+    condition: Callable[[], Awaitable[T]], *, what: str | Callable[[], str], patience_s: float = PATIENCE_S
+) -> T:
     """Wait until a condition gives something true, and return that.
 
     Raises
@@ -49,7 +52,8 @@ async def until(condition: Callable[[], Awaitable[T]], *, what: str, patience_s:
                 last = found
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise AssertionError(f"not within {patience_s:.0f} s: {what}; last was {last!r}") from None
+        goal = what if isinstance(what, str) else what()
+        raise AssertionError(f"not within {patience_s:.0f} s: {goal}; last was {last!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,15 @@ class Bed:
         obj: Object = json.loads(await self.kubectl("get", "--namespace", namespace, what, "--output=json"))
         return obj
 
+    async def service_account(self, namespace: str, name: str) -> Path:
+        """Make a service account, if it is not there, and give a kubeconfig with its token."""
+        metadata = {"name": name, "namespace": namespace}
+        await self.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}])
+        token = await self.kubectl("create", "token", "--namespace", namespace, name, "--duration=8h")
+        path = self.places.directory / f"kubeconfig-{namespace}-{name}"
+        write_kubeconfig(path, token=token.strip(), authority=self.places.authority, namespace=namespace)
+        return path
+
     async def replicas(self, namespace: str) -> dict[str, int]:
         """Give the ready replicas of each Deployment."""
         deployments = (await self.get(namespace, "deployments"))["items"]
@@ -179,16 +192,32 @@ class Bed:
 
     @asynccontextmanager
     async def load(
-        self, namespace: str, *, rate: float, insiders: float = 0.0, seed: str = "bed"
+        self,
+        namespace: str,
+        *,
+        rate: float,
+        insiders: float = 0.0,
+        host: str | None = None,
+        path: str = "/hello",
+        seed: str = "bed",
     ) -> AsyncIterator[Users]:
         """Send requests to a namespace's helloworld through the gateway, in a process of their own, open loop.
 
-        The load's outcomes are in `.total`, by version and status, and by second in `.follow()`.
+        The outcomes are in `.total`, by version and status, and by second in `.follow()`, with latencies.
+
+        Parameters
+        ----------
+        rate
+            Of the requests [1/s]; `.start` changes it.
+        insiders
+            Share with the company's cookie [ratio].
+        host
+            Their Host header; the namespace's helloworld otherwise.
         """
         users = Users()
-        host = f"helloworld.{namespace}.svc.cluster.local"
+        host = host or f"helloworld.{namespace}.svc.cluster.local"
         log = self.places.directory / f"users-{namespace}-{time.monotonic_ns()}.log"
-        await users.open(f"{self.gateway_url}/hello", host=host, seed=seed, log=log)
+        await users.open(f"{self.gateway_url}{path}", host=host, seed=seed, log=log)
         try:
             async with beside([users.child.watch, users.listen]):
                 await users.start(rate, insiders=insiders)

@@ -18,7 +18,7 @@ from tests.cluster.bed.places import ISTIO_NAMESPACE, POD_METRICS_PORT
 
 _DEFAULT_PORT: Final = 5000
 _GONE: Final = 0  # the client gave up
-_CRASH_AFTER: Final = "_CRASH_AFTER_SECONDS"
+_CRASH_AFTER: Final = "CRASH_AFTER_SECONDS"
 
 
 @dataclass(frozen=True, slots=True)
