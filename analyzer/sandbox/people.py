@@ -37,6 +37,7 @@ class Tally:
     sent: int = 0
     shed: int = 0  # not sent, because a thousand were under way
     counts: Counter[Outcome] = field(default_factory=Counter)
+    slow: Counter[tuple[str, int]] = field(default_factory=Counter)  # by version and limit [ms]: took longer
 
     @property
     def answered(self) -> int:
@@ -61,6 +62,7 @@ class Tally:
             self.sent += other.sent
             self.shed += other.shed
             self.counts.update(other.counts)
+            self.slow.update(other.slow)
         return self
 
 
@@ -90,7 +92,8 @@ class Second:
         """Read a line of `analyzer.sandbox.users`."""
         counts = Counter({Outcome(*row[:3]): row[3] for row in message["counts"]})
         latency_ms = {version: (p50, p99) for version, (p50, p99) in message["latency_ms"].items()}
-        tally = Tally(message["sent"], message["shed"], counts)
+        slow = Counter({(version, limit): n for version, limit, n in message["slow"]})
+        tally = Tally(message["sent"], message["shed"], counts, slow)
         return cls(message["at_s"], tally, latency_ms, message["idle"])
 
 

@@ -4,7 +4,7 @@ Open loop: requests start when they are due, however slow the answers are, as in
 input: `{"rate", "insiders", "even", "timeout_s"}` starts or changes the load, `{"rate": 0}` ends it. Every second, and
 once more when the last answer after an end is in (`"idle": true`), one JSON line tells what happened since the line
 before: `{"at_s", "sent", "shed", "idle", "counts": [[insider, version, status, n]…], "latency_ms": {version: [p50,
-p99]}}`.
+p99]}, "slow": [[version, limit_ms, n]…]}`.
 `version` is `""` where the gateway answered by itself; `status` is a code, `timeout` or `reset`.
 """
 
@@ -23,6 +23,7 @@ from analyzer.sandbox.workloads import emit, standard_input
 
 _REPORT_EVERY_S: Final = 1.0
 _MOST_IN_FLIGHT: Final = 1_000
+_SLOW_MS: Final = (250, 500, 1_000)  # how many took longer than each
 _COOKIE: Final = "email=a@some-company-name.com"
 
 
@@ -47,6 +48,12 @@ class Second:
                 version: [round(_quantile(sorted(values), q), 1) for q in (0.5, 0.99)]
                 for version, values in self.latencies.items()
             },
+            "slow": [
+                [version, limit, n]
+                for version, values in self.latencies.items()
+                for limit in _SLOW_MS
+                if (n := sum(value > limit for value in values))
+            ],
         }
 
 

@@ -13,7 +13,8 @@ missing() {
 
 command -v go >/dev/null || missing "Go, to build a Kubernetes and an istiod: https://go.dev/dl, or apt-get install golang-go."
 cd "$here/go"
-compiler=$(go env GOVERSION 2>&1) || missing "another Go than this one: $compiler"
+said=$(go list -m 2>&1) || missing "a newer Go than this one, which says: $said"
+compiler=$(go env GOVERSION)
 key=$(cat "$here/build.sh" go.mod go.sum helm/go.mod helm/go.sum <(echo "$compiler") | sha256sum | cut -c1-12)
 cache=${SERIN_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin/cluster}
 bin=$cache/$key

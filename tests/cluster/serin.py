@@ -111,11 +111,19 @@ class Replica:
 class Replicas:
     """All that run, and how to start more."""
 
-    def __init__(self, bed: Bed, *, receiver: Receiver, directory: Path) -> None:
+    def __init__(
+        self,
+        bed: Bed,
+        *,
+        receiver: Receiver,
+        directory: Path,
+        program: Sequence[str] = (sys.executable, "-m", "analyzer"),
+    ) -> None:
         self.running: list[Replica] = []
         self._bed = bed
         self._receiver = receiver
         self._directory = directory
+        self._program = program
         self._numbers = count()
 
     async def start(
@@ -147,7 +155,7 @@ class Replicas:
             "--instance": name,
             "--period": period,
         }
-        argv = [sys.executable, "-m", "analyzer", "run", *(part for pair in options.items() for part in pair), *extra]
+        argv = [*self._program, "run", *(part for pair in options.items() for part in pair), *extra]
         child = await Child.start(name, argv, log=self._directory / f"{name}.log")
         replica = Replica(name, child=child, url=f"http://127.0.0.1:{port}")
         self.running.append(replica)

@@ -22,9 +22,9 @@ PROBES = 1  # answered by a pod: how `routed` sees that it is
 QUICK = {"ERROR_RATE": 0, "LATENCY_MS": 5, "STARTUP_SECONDS": 0.2}
 
 
-async def helloworld(bed: Bed, namespace: str, *, acceleration: float = 60.0) -> None:
+async def helloworld(bed: Bed, namespace: str, *, example: str = "helloworld") -> None:
     behaviour = {"v1": QUICK, "v2": QUICK}
-    await bed.apply(build_example("helloworld", namespace=namespace, behaviour=behaviour, acceleration=acceleration))
+    await bed.apply(build_example(example, namespace=namespace, behaviour=behaviour, acceleration=60.0))
     await bed.settled(namespace)
     await bed.routed(namespace)
 
@@ -65,6 +65,18 @@ async def test_weights_of_90_and_10_are_what_users_get(bed: Bed, namespace: str)
     assert not tally.failed()
     assert tally.served("v1") + tally.served("v2") == tally.answered
     assert plausible_share(tally, "v2", 0.1), tally.counts
+
+
+async def test_only_colleagues_get_the_focused_route(bed: Bed, namespace: str) -> None:
+    await helloworld(bed, namespace, example="helloworld-focused")
+    async with bed.load(namespace, rate=100, insiders=0.5) as users:
+        async for _ in users.follow():
+            if users.total.answered >= 500:
+                break
+        tally = await users.stop()
+    by_v2 = Counter(outcome.insider for outcome in tally.counts.elements() if outcome.version == "v2")
+    assert by_v2[False] == 0
+    assert abs(by_v2[True] - 0.25 * tally.answered) <= SIGMAS * math.sqrt(tally.answered * 0.25 * 0.75)
 
 
 @pytest.mark.parametrize("reporter", ["source", "destination"])
@@ -245,6 +257,14 @@ async def test_behaviour_changes_without_a_new_revision(bed: Bed, namespace: str
     assert (await bed.get(namespace, "deployment/helloworld-v2"))["metadata"]["generation"] == before["metadata"][
         "generation"
     ]
+
+
+async def test_slow_requests_are_counted_by_version_and_limit(bed: Bed, namespace: str) -> None:
+    await helloworld(bed, namespace)
+    await bed.behave(namespace, "helloworld-v2", latency_ms=300.0, latency_sigma=0.0)
+    tally = await send(bed, namespace, n_requests=200)
+    assert tally.slow["v2", 250] == tally.served("v2") > 0
+    assert tally.slow["v2", 500] == tally.slow["v1", 250] == 0
 
 
 async def test_pods_that_always_crash_back_off_and_get_no_traffic(bed: Bed, namespace: str) -> None:

@@ -35,16 +35,20 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def run_for_ever(directory: Path, session: aiohttp.ClientSession, *recipes: Recipe) -> None:
+    async with asyncio.TaskGroup() as group:
+        components = Components(directory, session=session, group=group)
+        try:
+            for recipe in recipes:
+                await components.add(recipe)
+            await asyncio.Event().wait()
+        finally:
+            await components.close()
+
+
 async def test_one_that_dies_takes_all_down_with_its_last_words(tmp_path: Path, session: aiohttp.ClientSession) -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.TaskGroup() as group:
-            components = Components(tmp_path, session=session, group=group)
-            try:
-                await components.add(sleeper())
-                await components.add(Recipe("mortal", ("sh", "-c", "echo farewell; exit 3")))
-                await asyncio.Event().wait()
-            finally:
-                await components.close()
+        await run_for_ever(tmp_path, session, sleeper(), Recipe("mortal", ("sh", "-c", "echo farewell; exit 3")))
     [error] = caught.value.exceptions
     assert isinstance(error, ChildDied)
     assert "mortal" in str(error)
