@@ -5,7 +5,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from tests.cluster.serin import Receiver, Replicas
 
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_S: Final = 90.0
+_ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORY: Final = pytest.StashKey[Path]()
 
@@ -30,6 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "running_bed" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say why the bed ended, where that is why a test failed."""
+    report = yield
+    bed = getattr(item, "funcargs", {}).get("running_bed")
+    if report.when == "call" and report.failed and bed is not None:
+        lost = call.excinfo is not None and call.excinfo.errisinstance(aiohttp.ClientConnectionError)
+        if said := bed.ended(wait_s=_ENDING_S if lost else 0.0):
+            report.sections.append(("The bed ended", said))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -46,11 +61,18 @@ class RunningBed:
     places: Places
     log: Path
 
+    def ended(self, *, wait_s: float = 0.0) -> str:
+        """Give what it said last, if it has ended; otherwise nothing."""
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return ""
+        return "\n".join(self.log.read_text().splitlines()[-_LAST_LINES:])
+
     def check(self) -> None:
         """Fail if it has ended, with what it said."""
-        if self.process.poll() is not None:
-            lines = self.log.read_text().splitlines()[-_LAST_LINES:]
-            pytest.fail("\n".join([f"the bed ended; logs are in {self.places.directory}:", *lines]), pytrace=False)
+        if said := self.ended():
+            pytest.fail(f"the bed ended; logs are in {self.places.directory}:\n{said}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -93,11 +115,12 @@ async def bed(running_bed: RunningBed) -> AsyncIterator[Bed]:
 
 
 @pytest.fixture
-async def namespace(bed: Bed) -> AsyncIterator[str]:
+async def namespace(bed: Bed, running_bed: RunningBed) -> AsyncIterator[str]:
     """A namespace that no other test has, with nothing in it."""
     name = f"shop-{secrets.token_hex(3)}"
     await bed.apply([build_namespace(name)])
     yield name
+    running_bed.check()
     await bed.heal()
     await bed.kubectl("delete", "namespace", name, "--wait=false")
 
