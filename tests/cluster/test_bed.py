@@ -248,15 +248,16 @@ async def test_a_paused_prometheus_hangs_and_a_resumed_one_answers(bed: Bed) -> 
     assert await bed.query("up")
 
 
-async def test_behaviour_changes_without_a_new_revision(bed: Bed, namespace: str) -> None:
+async def test_behaviour_changes_without_a_new_revision_for_running_and_future_pods(bed: Bed, namespace: str) -> None:
     await helloworld(bed, namespace)
     before = await bed.get(namespace, "deployment/helloworld-v2")
     assert len(await bed.behave(namespace, "helloworld-v2", error_rate=1.0)) == 1
-    failed = (await send(bed, namespace, n_requests=300)).failed()
-    assert set(failed) == {"v2"}
-    assert (await bed.get(namespace, "deployment/helloworld-v2"))["metadata"]["generation"] == before["metadata"][
-        "generation"
-    ]
+    assert set((await send(bed, namespace, n_requests=300)).failed()) == {"v2"}
+    await bed.kubectl("delete", "--namespace", namespace, "pods", "--selector=version=v2")
+    await bed.settled(namespace)
+    assert (await send(bed, namespace, n_requests=300)).failed()["v2"] > 0
+    after = await bed.get(namespace, "deployment/helloworld-v2")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
 async def test_slow_requests_are_counted_by_version_and_limit(bed: Bed, namespace: str) -> None:

@@ -1,3 +1,5 @@
+// The programs of the cluster tests, at the versions that go.sum pins. To take newer ones: `go get -tool PACKAGE@VERSION`, with the
+// replacements below at the same Kubernetes release.
 module serin.dev/tests/cluster
 
 go 1.26.0

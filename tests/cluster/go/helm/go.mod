@@ -1,4 +1,5 @@
-module serin.dev/cluster/helm
+// A module of its own: helm wants a newer Kubernetes than istiod is written for.
+module serin.dev/tests/cluster/helm
 
 go 1.26.0
 
