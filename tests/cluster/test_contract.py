@@ -1,7 +1,6 @@
 """The contract of `ports.Cluster`, kept by a real API server."""
 
 from collections.abc import AsyncIterator, Iterator
-from urllib.error import HTTPError
 
 import pytest
 
@@ -64,5 +63,3 @@ class TestRealApiServer(ClusterContract):
     async def expired_version(self, cluster: Cluster) -> str:
         return "1"
 
-
-__all__ = ["HTTPError", "TestRealApiServer", "api_server"]
