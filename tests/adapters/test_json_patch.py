@@ -108,7 +108,7 @@ def test_an_operation_that_cannot_be_done_is_a_conflict_and_named(name: str, doc
 
 @pytest.mark.parametrize("operation", [{"op": "remove", "path": 1}, {"op": 1, "path": "/a"}])
 def test_an_operation_that_cannot_be_read_is_refused_and_named(operation: Any) -> None:
-    with pytest.raises(WriteRefused, match="operation 1 .* must be a string"):
+    with pytest.raises(WriteRefused, match=r"operation 1 .* must be a string"):
         apply_patch({"a": 1}, [{"op": "test", "path": "/a", "value": 1}, operation])
 
 

@@ -131,7 +131,7 @@ class ApiServer:
             spec = crd["spec"]
             version = next(version["name"] for version in spec["versions"] if version["served"])
             path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
-            _wait(lambda path=path: self._answers(path), path)  # type: ignore[misc]
+            _wait(lambda path=path: self._answers(path), path)
 
     def _answers(self, path: str) -> bool:
         try:
@@ -143,7 +143,9 @@ class ApiServer:
 
 
 @contextlib.contextmanager
-def running_api_server(directory: Path, *, crds: list[Object] | None = None, flags: list[str] | None = None) -> Iterator[ApiServer]:
+def running_api_server(
+    directory: Path, *, crds: list[Object] | None = None, flags: list[str] | None = None
+) -> Iterator[ApiServer]:
     """Start etcd and kube-apiserver, install CRDs (Istio's and a minimal policy's by default), and stop both at the end."""
     _keys(directory)
     etcd_port, peer_port, port = _free_ports(3)

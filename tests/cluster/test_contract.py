@@ -62,4 +62,3 @@ class TestRealApiServer(ClusterContract):
 
     async def expired_version(self, cluster: Cluster) -> str:
         return "1"
-

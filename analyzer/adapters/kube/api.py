@@ -155,6 +155,4 @@ async def read_error(response: aiohttp.ClientResponse, request: Request, *, time
             body = await response.read()
     except NO_ANSWER as error:
         return failures.explain_no_answer(error, what=request.what, write=request.is_write)
-    return failures.explain_answer(
-        response.status, response.headers, body, what=request.what, write=request.is_write
-    )
+    return failures.explain_answer(response.status, response.headers, body, what=request.what, write=request.is_write)

@@ -96,9 +96,7 @@ def _load_pod(configuration: Configuration) -> None:
 
 
 async def _load_file(configuration: Configuration, path: str, context: str | None) -> None:
-    files = [Path(part).expanduser() for part in path.split(os.pathsep) if part]
-    if not any(file.is_file() for file in files):
-        raise CredentialsInvalid(f"kubeconfig {path}: there is no such file")
+    _check_there(path)
     try:
         async with asyncio.timeout(_PLUGIN_S):
             loader = await load_kube_config(
@@ -107,12 +105,18 @@ async def _load_file(configuration: Configuration, path: str, context: str | Non
     except TimeoutError:
         raise CredentialsInvalid(f"kubeconfig {path}: its exec plugin did not end within {_PLUGIN_S:g} s") from None
     except Exception as error:  # the library checks little: whatever is wrong in the file can raise anything
-        raise CredentialsInvalid(f"kubeconfig {path}: {error or type(error).__name__}") from error
+        raise CredentialsInvalid(f"kubeconfig {path}: {str(error) or type(error).__name__}") from error
     user = loader._user.value if loader._user is not None else {}  # noqa: SLF001  it has no other way to tell
     if "exec" in user:
         configuration.refresh_api_key_hook = _each(_REFRESH_S, lambda: _run_plugin(loader, configuration))
     elif "tokenFile" in user:
         configuration.refresh_api_key_hook = _each(_REFRESH_S, lambda: _read_token(loader, configuration))
+
+
+def _check_there(path: str) -> None:
+    files = [Path(part).expanduser() for part in path.split(os.pathsep) if part]
+    if not any(file.is_file() for file in files):
+        raise CredentialsInvalid(f"kubeconfig {path}: there is no such file")
 
 
 def _each(period_s: float, refresh: Callable[[], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
