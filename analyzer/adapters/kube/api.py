@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio.client import ApiClient
 from kubernetes_asyncio.client.exceptions import ApiException
 from kubernetes_asyncio.config import ConfigException
@@ -22,8 +23,8 @@ log = structlog.get_logger(__name__)
 CONNECT_S: Final = 3.0
 _WARNINGS_KEPT: Final = 50
 
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, ApiException)
-"""What kubernetes-asyncio raises instead of an answer. (Answers of all codes are read by us.)"""
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, ApiException, HttpProcessingError)
+"""What is raised instead of an answer; the last by aiohttp for a line without an end. (Answers of all codes are read by us.)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,13 @@ class Credentials:
 
 
 @asynccontextmanager
-async def connect(credentials: Credentials, *, timeout_s: float = 10.0) -> AsyncIterator[KubeCluster]:
+async def connect(
+    credentials: Credentials, *, timeout_s: float = 10.0, watch_s: float = 600.0
+) -> AsyncIterator[KubeCluster]:
     """Give the cluster that `credentials` lead to; nothing is asked of it yet.
 
-    Proxies are taken from the environment (HTTPS_PROXY, and NO_PROXY, which must name the API server's host exactly: CIDRs in
-    it are not understood).
+    The times are those of `KubeCluster`. Proxies are taken from the environment: HTTPS_PROXY, and NO_PROXY, which must name
+    the API server's host exactly, for CIDRs in it are not understood.
 
     Raises
     ------
@@ -65,7 +67,7 @@ async def connect(credentials: Credentials, *, timeout_s: float = 10.0) -> Async
         raise CredentialsInvalid(f"the certificates for {configuration.host} cannot be used: {error}") from error
     client.user_agent = f"serin/{__version__}"
     try:
-        yield KubeCluster(Api(client), timeout_s=timeout_s)
+        yield KubeCluster(Api(client), timeout_s=timeout_s, watch_s=watch_s)
     finally:
         await client.close()
 

@@ -10,7 +10,6 @@ import aiohttp
 
 from analyzer.adapters.kube import failures
 from analyzer.adapters.kube.api import CONNECT_S, NO_ANSWER, Api, Request, read_error
-from analyzer.errors import ClusterUnavailable
 from analyzer.ports import Change, ChangeType, Kind, Object
 
 _BEYOND_S: Final = 30.0
@@ -44,8 +43,6 @@ async def follow(
             yield _change(line, request, kind)
     except NO_ANSWER as error:
         raise failures.explain_no_answer(error, what=request.what, write=False) from error
-    except ValueError as error:  # a line longer than the buffer; no object is
-        raise ClusterUnavailable(f"{request.what}: the stream cannot be read: {error}") from error
     finally:
         response.close()
 

@@ -1,35 +1,19 @@
 """The contract of `ports.Cluster`, kept by a real API server."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from analyzer.adapters.kube import Credentials, KubeCluster, connect
 from analyzer.ports import CANARY_POLICY, EVENT, VIRTUAL_SERVICE, Cluster, Kind, Object, Ref
-from tests.cluster.apiserver import ApiServer, missing, running_api_server
-
-pytest.register_assert_rewrite("tests.adapters.cluster_contract")
-
-from tests.adapters.cluster_contract import (  # noqa: E402  its asserts are to be rewritten first
+from tests.adapters.cluster_contract import (
     NAMESPACE,
     OTHER_NAMESPACE,
     ClusterContract,
 )
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+from tests.cluster.api.apiserver import ApiServer
 
 KINDS = {kind.kind: kind for kind in (CANARY_POLICY, VIRTUAL_SERVICE, EVENT)}
-
-
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with running_api_server(tmp_path_factory.mktemp("apiserver")) as server:
-        for namespace in (NAMESPACE, OTHER_NAMESPACE):
-            server.apply(
-                f"/api/v1/namespaces/{namespace}",
-                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-            )
-        yield server
 
 
 def path(kind: Kind, namespace: str, name: str = "") -> str:

@@ -1,4 +1,7 @@
-"""A real etcd and kube-apiserver on loopback, from a folder of binaries (`BED_BIN`), for one test session."""
+"""A real etcd and kube-apiserver on loopback, for one test session: all that the adapter's tests need of a cluster.
+
+The programs are those of the whole bed: in SERIN_CLUSTER_BIN.
+"""
 
 import base64
 import contextlib
@@ -20,8 +23,12 @@ from typing import Any, Final
 
 import yaml
 
-BINARIES: Final = Path(os.environ.get("BED_BIN") or Path.home() / ".cache" / "serin" / "bin")
+BINARIES: Final = Path(
+    os.environ.get("SERIN_CLUSTER_BIN") or os.environ.get("BED_BIN") or Path.home() / ".cache" / "serin" / "bin"
+)
 PATIENCE_S: Final = 90.0
+NOBODY_TOKEN: Final = "tests-nobody-token"
+"""Of a user who may do nothing."""
 
 Object = dict[str, Any]
 
@@ -151,7 +158,9 @@ def running_api_server(
     etcd_port, peer_port, port = _free_ports(3)
     etcd_url, peer_url = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
     server = ApiServer(f"https://127.0.0.1:{port}", "tests-admin-token", directory, etcd_url)
-    (directory / "tokens.csv").write_text(f'{server.token},admin,admin,"system:masters"\n')
+    (directory / "tokens.csv").write_text(
+        f'{server.token},admin,admin,"system:masters"\n{NOBODY_TOKEN},nobody,nobody\n'
+    )
     audit = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
