@@ -129,6 +129,11 @@ class ApiServer:
             "PATCH", path, obj, content_type="application/apply-patch+yaml", fieldManager="tests", force="true"
         )
 
+    def audited(self, user_agent: str) -> list[Object]:
+        """Read from the audit log what a client asked for; of watches, their begin and their end."""
+        events = [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+        return [event for event in events if event.get("userAgent", "").startswith(user_agent)]
+
     def apply_crds(self, crds: list[Object]) -> None:
         """Install CRDs, and wait until their objects are served."""
         base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -150,9 +155,7 @@ class ApiServer:
 
 
 @contextlib.contextmanager
-def running_api_server(
-    directory: Path, *, crds: list[Object] | None = None, flags: list[str] | None = None
-) -> Iterator[ApiServer]:
+def running_api_server(directory: Path, *, crds: list[Object] | None = None) -> Iterator[ApiServer]:
     """Start etcd and kube-apiserver, install CRDs (Istio's and a minimal policy's by default), and stop both at the end."""
     _keys(directory)
     etcd_port, peer_port, port = _free_ports(3)
@@ -202,7 +205,7 @@ def running_api_server(
                 f"--audit-policy-file={directory}/audit.json",
                 f"--audit-log-path={server.audit_log}",
                 "--profiling=false",
-                *(flags or []),
+                "--disable-admission-plugins=ServiceAccount",  # nobody makes accounts here, and pods need none
             )
         )
         _wait(lambda: _is_ready(server, process), "kube-apiserver is ready")
