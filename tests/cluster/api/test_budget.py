@@ -9,10 +9,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from inspect import signature
 
 import pytest
 
-from analyzer.adapters.kube import Credentials, connect
+from analyzer.adapters.kube import Credentials, KubeCluster, connect
 from analyzer.app.cache import ClusterCache
 from analyzer.app.daemon import WATCHED, Changes, Daemon
 from analyzer.app.judging import Judging
@@ -108,14 +109,20 @@ async def test_a_rollout_asks_little_of_the_api_server(
         await serin.until(lambda: serin.status().get("phase") == end, scrapes=60 * MINUTE)
         await serin.live(2 * MINUTE)
         minutes, quiet = len(serin.asked) / MINUTE, len(serin.proxy.requests)
+        audited = [event for event in api_server.audited("serin/")[logged:] if event["verb"] not in {"list", "watch"}]
+        verbs = dict(Counter(event["verb"] for event in audited))
+        figures = f"{end}: {len(audited)} requests in {minutes:.1f} min, {serin.worst_minute()} in the busiest: {verbs}"
+        record_property("figures", figures)
+        print(figures)  # noqa: T201  pytest -rP shows it
         assert {event["responseStatus"]["code"] for event in audited} == {200, 201}
+        assert len(audited) / minutes <= IN_FLIGHT_PER_MINUTE
+        assert serin.worst_minute() <= BUSIEST_MINUTE
+        await serin.live(10 * MINUTE)
+        assert serin.proxy.requests[quiet:] == []
+    assert {event["reason"] for event in _events(api_server)} >= {end}
 
 
 def test_watches_and_lists_alone_stay_below_the_idle_budget_of_one_policy() -> None:
-    from inspect import signature
-
-    from analyzer.adapters.kube import KubeCluster
-
     watch_s = signature(KubeCluster).parameters["watch_s"].default
     resync_s = signature(ClusterCache).parameters["resync_s"].default
     assert len(WATCHED) * (60 / watch_s + 60 / resync_s) <= IDLE_PER_MINUTE
