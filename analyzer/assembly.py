@@ -48,6 +48,8 @@ class Settings:
         Decide and report, write nothing.
     instance
         Names this process in Events.
+    namespaces
+        The only ones to look at; none: all.
     """
 
     prometheus_url: str
@@ -60,6 +62,7 @@ class Settings:
     webhooks: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
     instance: str = "serin"
+    namespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,12 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
         )
         stack.push_async_callback(telemetry.aclose)
         cache = ClusterCache(
-            cluster, WATCHED, clock=clock, call_timeout_s=settings.call_timeout_s, on_change=changes.note
+            cluster,
+            WATCHED,
+            clock=clock,
+            namespaces=settings.namespaces,
+            call_timeout_s=settings.call_timeout_s,
+            on_change=changes.note,
         )
         services = Services(
             cluster=cluster,

@@ -4,6 +4,7 @@
     ├── PolicyError            the author's fault: no retry until the policy or its target changes
     ├── TransientError         worth another try, after `retry_after_s`
     │   ├── ClusterUnavailable
+    │   │   └── AdmissionUnavailable   a webhook that must be asked does not answer: no such write is taken
     │   ├── OutcomeUnknown     a write timed out: it may have been made; read back before anything else
     │   ├── MetricsUnavailable
     │   └── AlertUndelivered
@@ -11,6 +12,7 @@
     │   └── WatchExpired       410: list again
     ├── TerminalError          retrying the same call cannot help
     │   ├── ObjectMissing      404
+    │   ├── ReadRefused        403
     │   └── WriteRefused       403, a webhook's denial, an invalid object
     └── InvariantViolation     our own bug: hold the weights and page
 
@@ -57,6 +59,12 @@ class ClusterUnavailable(TransientError):
     reason = "ClusterUnavailable"
 
 
+class AdmissionUnavailable(ClusterUnavailable):
+    """The API server works, but a webhook that it must ask (istiod's, say) does not answer; nothing was written."""
+
+    reason = "AdmissionUnavailable"
+
+
 class OutcomeUnknown(TransientError):
     """A write ended without an answer: it may or may not have been made."""
 
@@ -97,6 +105,12 @@ class ObjectMissing(TerminalError):
     """There is no such object."""
 
     reason = "ObjectMissing"
+
+
+class ReadRefused(TerminalError):
+    """The API server does not let us read: a permission is missing."""
+
+    reason = "ReadRefused"
 
 
 class WriteRefused(TerminalError):

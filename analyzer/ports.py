@@ -96,6 +96,8 @@ class Cluster(Protocol):
         ------
         ObjectMissing
             There is none.
+        ReadRefused
+            We may not read it.
         ClusterUnavailable
             The server did not answer.
         """
@@ -125,13 +127,15 @@ class Cluster(Protocol):
         ObjectMissing
             There is no such object.
         ConflictError
-            A `test` failed (422), or another write came between (409).
+            A `test` failed or an operation leads nowhere (422; the API server does not tell the two apart), or another write
+            came between (409).
         WriteRefused
             The result is not valid, or admission said no.
         OutcomeUnknown
             No answer: read back.
         ClusterUnavailable
-            The server said that it cannot serve now; nothing was written.
+            The server said that it cannot serve now; nothing was written. AdmissionUnavailable: a webhook, istiod's say,
+            does not answer.
         """
         ...
 

@@ -7,7 +7,10 @@ from analyzer.core.rollout import Notice, Urgency
 from analyzer.ports import CANARY_POLICY, EVENT, Alert, Object, Severity
 
 _SEVERITY = {Urgency.INFO: Severity.INFO, Urgency.NOTICE: Severity.NOTICE, Urgency.PAGE: Severity.PAGE}
-_NOTE_LIMIT = 1000  # the API server refuses longer notes
+# What the API server takes of an Event [byte].
+_NOTE_MAX = 1024
+_INSTANCE_MAX = 128
+_NAME_MAX = 253
 
 
 def alert_of(
@@ -45,12 +48,12 @@ def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Objec
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
         "metadata": {
-            "name": f"{metadata['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+            "name": _event_name(metadata["name"], hashlib.sha256(identity.encode()).hexdigest()[:16]),
             "namespace": metadata["namespace"],
         },
         "eventTime": at.replace("Z", ".000000Z"),
         "reportingController": "serin.dev/serin",
-        "reportingInstance": instance,
+        "reportingInstance": _cut(instance or "serin", _INSTANCE_MAX),
         "action": notice.reason,
         "reason": notice.reason,
         "regarding": {
@@ -61,5 +64,17 @@ def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Objec
             "uid": metadata.get("uid"),
         },
         "type": "Warning" if notice.urgency in {Urgency.PAGE, Urgency.NOTICE} else "Normal",
-        "note": "\n".join(part for part in (notice.what, notice.evidence, notice.done) if part)[:_NOTE_LIMIT],
+        "note": _cut("\n".join(part for part in (notice.what, notice.evidence, notice.done) if part), _NOTE_MAX),
     }
+
+
+def _event_name(policy: str, digest: str) -> str:
+    return f"{policy[: _NAME_MAX - len(digest) - 1].rstrip('.-')}.{digest}"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Cut a text to `limit` bytes of UTF-8, and say so."""
+    if len(text.encode()) <= limit:
+        return text
+    mark = "…"
+    return text.encode()[: limit - len(mark.encode())].decode(errors="ignore") + mark

@@ -6,7 +6,7 @@ watch only shortens the wait: silence is checked with a list, and any trouble en
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,9 +32,10 @@ _STEADY_S: Final = 5.0  # a stream that lived so long was a good one
 
 @dataclass(slots=True)
 class _Feed:
-    """How one kind's list and watch are doing; times are on the monotonic clock [s]."""
+    """How list and watch of one kind, in one namespace or in all, are doing; times are on the monotonic clock [s]."""
 
     mirror: Mirror
+    namespace: str | None
     relist: bool = True
     listed_s: float = float("-inf")
     heard_s: float = float("-inf")
@@ -50,13 +51,14 @@ class ClusterCache:
     ----------
     cluster, clock
         Where the objects come from, and the time.
-    kinds, namespace
-        What is followed; None is all namespaces.
+    kinds, namespaces
+        What is followed; without namespaces: all of them.
     resync_s
         However lively the watch, everything is listed again after this [s].
     idle_s
         However good the connection looks, silence is checked with a list after this [s]. It bounds `stale_s` while all
-        is well, and what a half-open connection costs.
+        is well, and what a half-open connection costs. The API server sends a bookmark about each minute, so that more
+        than two minutes of silence mean that something is wrong.
     call_timeout_s
         For a list [s].
     on_change
@@ -72,9 +74,9 @@ class ClusterCache:
         kinds: Iterable[Kind],
         *,
         clock: Clock,
-        namespace: str | None = None,
-        resync_s: float = 300.0,
-        idle_s: float = 20.0,
+        namespaces: Collection[str] = (),
+        resync_s: float = 1800.0,
+        idle_s: float = 150.0,
         call_timeout_s: float = 10.0,
         on_change: Callable[[Kind, Object], None] = lambda _kind, _obj: None,
         rng: random.Random | None = None,
@@ -83,23 +85,25 @@ class ClusterCache:
         """Set when every kind was listed once."""
         self._cluster = cluster
         self._clock = clock
-        self._namespace = namespace
         self._resync_s = resync_s
         self._idle_s = idle_s
         self._call_timeout_s = call_timeout_s
         self._on_change = on_change
         self._rng = rng or random.Random()  # noqa: S311  spreads retries, keeps no secret
-        self._feeds = {kind: _Feed(Mirror(kind)) for kind in kinds}
+        spaces: tuple[str | None, ...] = tuple(sorted(namespaces)) or (None,)
+        self._feeds = {kind: {space: _Feed(Mirror(kind), space) for space in spaces} for kind in kinds}
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, ref: Ref) -> Object | None:
         """Look one object up. It is the cache's own: read it, never change it (a copy at each read would cost more)."""
-        return self._feed(ref.kind).mirror.get(ref.namespace, ref.name)
+        feeds = self._feeds_of(ref.kind)
+        feed = feeds.get(None) or feeds.get(ref.namespace)
+        return feed.mirror.get(ref.namespace, ref.name) if feed else None
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """All objects of a kind, ordered by namespace and name; the cache's own, as those of `get`."""
-        return self._feed(kind).mirror.objects(namespace)
+        return [obj for feed in self._feeds_of(kind).values() for obj in feed.mirror.objects(namespace)]
 
     def put(self, obj: Object) -> bool:
         """Take the server's answer to our own call in at once; False if the cache is further already.
@@ -110,26 +114,32 @@ class ClusterCache:
 
     def stale_s(self, kind: Kind | None = None) -> float:
         """Seconds since the server was last heard about a kind (None: the worst of all); infinite before the first."""
-        feeds = self._feeds.values() if kind is None else [self._feed(kind)]
+        feeds = self._all_feeds() if kind is None else tuple(self._feeds_of(kind).values())
         return max((self._clock.monotonic_s() - feed.heard_s for feed in feeds), default=0.0)
 
-    def _feed(self, kind: Kind) -> _Feed:
+    def _all_feeds(self) -> tuple[_Feed, ...]:
+        return tuple(feed for feeds in self._feeds.values() for feed in feeds.values())
+
+    def _feeds_of(self, kind: Kind) -> dict[str | None, _Feed]:
         if kind not in self._feeds:
             raise InvariantViolation(f"the cache does not follow {kind.plural}.{kind.group}")
         return self._feeds[kind]
 
     def _feed_of(self, obj: Object) -> _Feed:
-        for kind, feed in self._feeds.items():
+        namespace = obj["metadata"]["namespace"]
+        for kind, feeds in self._feeds.items():
             if (kind.api_version, kind.kind) == (obj["apiVersion"], obj["kind"]):
-                return feed
-        raise InvariantViolation(f"the cache does not follow {obj['apiVersion']} {obj['kind']}")
+                feed = feeds.get(None) or feeds.get(namespace)
+                if feed is not None:
+                    return feed
+        raise InvariantViolation(f"the cache does not follow {obj['apiVersion']} {obj['kind']} in {namespace}")
 
     # --- following ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Follow all kinds until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for feed in self._feeds.values():
+            for feed in self._all_feeds():
                 group.create_task(self._follow(feed), name=f"follow {feed.mirror.kind.plural}")
 
     async def _follow(self, feed: _Feed) -> None:
@@ -160,12 +170,12 @@ class ClusterCache:
 
     async def _list(self, feed: _Feed) -> None:
         async with asyncio.timeout(self._call_timeout_s):
-            listing = await self._cluster.list(feed.mirror.kind, namespace=self._namespace)
+            listing = await self._cluster.list(feed.mirror.kind, namespace=feed.namespace)
         changed = feed.mirror.replace(listing)
         feed.relist = False
         feed.listed_s = self._clock.monotonic_s()
         self._hear(feed)
-        if all(other.mirror.position is not None for other in self._feeds.values()):
+        if all(other.mirror.position is not None for other in self._all_feeds()):
             self.synced.set()
         for obj in changed:
             self._on_change(feed.mirror.kind, obj)
@@ -174,7 +184,7 @@ class ClusterCache:
         """Follow one stream to its end, or until it is time to list."""
         kind, position = feed.mirror.kind, feed.mirror.position
         assert position is not None, "a watch begins where a list ended"
-        stream = self._cluster.watch(kind, namespace=self._namespace, resource_version=position)
+        stream = self._cluster.watch(kind, namespace=feed.namespace, resource_version=position)
         try:
             while (left_s := feed.listed_s + self._resync_s - self._clock.monotonic_s()) > 0.0:
                 async with asyncio.timeout(min(self._idle_s, left_s)):

@@ -86,43 +86,93 @@ def schema(
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
-@app.command()
+@app.command(short_help="Run the daemon.")
 def run(
     prometheus: Annotated[
         str, typer.Option(help="Where Prometheus is, without /api/v1.", metavar="URL", envvar="SERIN_PROMETHEUS")
     ],
-    manifests: Annotated[
-        list[Path],
-        typer.Option(
-            help="Files or folders that the in-memory cluster begins with; its Deployments are taken for ready. "
-            "(The real API server is not supported yet.)",
-            metavar="PATH",
-            show_default=False,
-        ),
-    ],
     *,
-    listen: Annotated[
-        str, typer.Option(help="Address of /healthz, /readyz and /metrics.", metavar="HOST:PORT")
-    ] = "127.0.0.1:8080",
-    period: Annotated[str, typer.Option(help="Time between two reads of telemetry.", metavar="DURATION")] = "5s",
-    reporter: Annotated[str, typer.Option(help="Whose metrics to read: source or waypoint.")] = "source",
-    webhook: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.")
+    bearer_token_file: Annotated[
+        Path | None,
+        typer.Option(help="For Prometheus; read at each request.", metavar="FILE", envvar="SERIN_BEARER_TOKEN_FILE"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and report, write nothing.")] = False,
-    log_format: Annotated[str, typer.Option(help="auto, json or text.")] = "auto",
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the API server is; the pod's service account by default.",
+            metavar="FILE",
+            envvar=["SERIN_KUBECONFIG", "KUBECONFIG"],
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Of the kubeconfig, its current one by default.", metavar="NAME", envvar="SERIN_CONTEXT"),
+    ] = None,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Look at this namespace alone; may be repeated. All by default, which takes a ClusterRole.",
+            metavar="NAME",
+            envvar="SERIN_NAMESPACE",
+        ),
+    ] = None,
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run on an in-memory cluster with the objects of these files and folders, and no API server; their "
+            "Deployments are taken for ready. May be repeated.",
+            metavar="PATH",
+        ),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(help="Names this process in Events; the host name by default.", envvar="SERIN_INSTANCE"),
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(help="Address of /healthz, /readyz and /metrics.", metavar="HOST:PORT", envvar="SERIN_LISTEN")
+    ] = "127.0.0.1:8080",
+    period: Annotated[
+        str, typer.Option(help="Time between two reads of telemetry.", metavar="DURATION", envvar="SERIN_PERIOD")
+    ] = "5s",
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            help="How often evidence goes into a policy's status.", metavar="DURATION", envvar="SERIN_CHECKPOINT"
+        ),
+    ] = "30s",
+    reporter: Annotated[
+        str, typer.Option(help="Whose metrics to read: source or waypoint.", envvar="SERIN_REPORTER")
+    ] = "source",
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.", envvar="SERIN_WEBHOOK"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
+    ] = False,
+    log_format: Annotated[str, typer.Option(help="auto, json or text.", envvar="SERIN_LOG_FORMAT")] = "auto",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", envvar="SERIN_LOG_LEVEL")] = "INFO",
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
+    """Run the daemon until SIGTERM or SIGINT, then finish what is under way and exit with 0.
+
+    It starts without the API server or Prometheus, says what is missing, and waits. HTTPS_PROXY and NO_PROXY are heeded on
+    the way to the API server; NO_PROXY must name its host exactly, for ranges of addresses are not understood.
+    """
     from analyzer.cli.daemon import RunOptions, run_daemon
 
     raise typer.Exit(
         run_daemon(
             RunOptions(
                 prometheus=prometheus,
-                manifests=tuple(manifests),
+                bearer_token_file=bearer_token_file,
+                kubeconfig=kubeconfig,
+                context=context,
+                namespaces=tuple(namespace or ()),
+                manifests=tuple(manifests or ()),
+                instance=instance,
                 listen=listen,
                 period=period,
+                checkpoint=checkpoint,
                 reporter=reporter,
                 webhooks=tuple(webhook or ()),
                 dry_run=dry_run,

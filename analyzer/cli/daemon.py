@@ -1,9 +1,11 @@
 """`serin run`: options checked, the daemon run until it is told to stop."""
 
 import asyncio
+import re
 import signal
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,11 +19,12 @@ from analyzer.assembly import Assembly, Settings, assemble
 from analyzer.errors import PolicyError, SerinError
 from analyzer.policy.load import load_objects
 from analyzer.policy.quantities import parse_duration
-from analyzer.ports import DEPLOYMENT, Object, Ref
+from analyzer.ports import DEPLOYMENT, Cluster, Object, Ref
 from analyzer.web.server import serve
 
 log = structlog.get_logger("serin")
 
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _EXIT_USAGE = 2
 _EXIT_FAILED = 1
 
@@ -31,9 +34,15 @@ class RunOptions:
     """The options as the user wrote them."""
 
     prometheus: str
+    bearer_token_file: Path | None
+    kubeconfig: str | None
+    context: str | None
+    namespaces: tuple[str, ...]
     manifests: tuple[Path, ...]
+    instance: str | None
     listen: str
     period: str
+    checkpoint: str
     reporter: str
     webhooks: tuple[str, ...]
     dry_run: bool
@@ -54,12 +63,14 @@ def run_daemon(options: RunOptions) -> int:
             raise UsageError(f"--log-format {options.log_format}: take auto, json or text")
         logs.configure(json={"auto": None, "json": True, "text": False}[options.log_format], level=options.log_level)
         settings, (host, port) = settings_of(options), parse_address(options.listen)
-        cluster = seeded_cluster(options.manifests)
     except (SerinError, ValueError) as error:
         print(f"serin run: {error}")
         return _EXIT_USAGE
     try:
-        asyncio.run(_run(cluster, settings, host=host, port=port))
+        asyncio.run(_run(options, settings, host=host, port=port))
+    except PolicyError as error:
+        print(f"serin run: {error}")
+        return _EXIT_USAGE
     except SerinError as error:
         print(f"serin run: {error}")
         return _EXIT_FAILED
@@ -85,17 +96,34 @@ def settings_of(options: RunOptions) -> Settings:
         if not equals or not name or name in webhooks or urlsplit(url).scheme not in {"http", "https"}:
             raise UsageError("--webhook: write NAME=URL, oncall=https://alerts.example/hook, say; each name once")
         webhooks[name] = url
-    try:
-        period_s = parse_duration(options.period)
-    except ValueError as error:
-        raise UsageError(f"--period {options.period}: {error}") from None
+    for namespace in options.namespaces:
+        if not _NAMESPACE.fullmatch(namespace):
+            raise UsageError(f"--namespace {namespace}: that is no name of a namespace; repeat the option for several")
     return Settings(
         prometheus_url=options.prometheus.rstrip("/"),
         reporter=options.reporter,
-        period_s=period_s,
+        bearer_token_file=options.bearer_token_file,
+        period_s=_duration("--period", options.period),
+        checkpoint_s=_duration("--checkpoint", options.checkpoint),
         webhooks=webhooks,
         dry_run=options.dry_run,
+        instance=options.instance or socket.gethostname(),
+        namespaces=tuple(sorted(set(options.namespaces))),
     )
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}") from None
+
+
+def kubeconfig_of(options: RunOptions) -> str | None:
+    """Tell which kubeconfig to use; None: the pod's service account."""
+    if options.kubeconfig or options.context is None:
+        return options.kubeconfig
+    return str(Path.home() / ".kube" / "config")
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -147,8 +175,24 @@ def _add(cluster: MemoryCluster, obj: Object) -> None:
         cluster.set_status(Ref(kind, there["metadata"]["namespace"], there["metadata"]["name"]), status)
 
 
-async def _run(cluster: MemoryCluster, settings: Settings, *, host: str, port: int) -> None:
+@asynccontextmanager
+async def _connected(options: RunOptions) -> AsyncIterator[Cluster]:
+    """Give the cluster to run on. Nothing is asked of it yet: a daemon that starts before its API server waits for it."""
+    if options.manifests:
+        yield seeded_cluster(options.manifests)
+        return
+    from analyzer.adapters.kube import Credentials, CredentialsInvalid, connect
+
+    try:
+        async with connect(Credentials(kubeconfig_of(options), options.context)) as cluster:
+            yield cluster
+    except CredentialsInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+async def _run(options: RunOptions, settings: Settings, *, host: str, port: int) -> None:
     async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(_connected(options))
         serin = await stack.enter_async_context(assemble(cluster, settings))
         address = await stack.enter_async_context(
             serve(serin.metrics, live=lambda: _live(serin), ready=lambda: _ready(serin), host=host, port=port)

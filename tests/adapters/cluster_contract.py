@@ -227,13 +227,11 @@ class ClusterContract:
     @pytest.mark.parametrize(
         "operation",
         [
-            {"op": "replace", "path": "/spec/http/7/name", "value": "primary"},
-            {"op": "remove", "path": "/spec/nothing"},
             {"op": "replace", "path": WEIGHT, "value": "25"},
             {"op": "replace", "path": "/metadata/name", "value": "other"},
             {"op": "replace", "path": "/metadata/uid", "value": "5e9b2a4e-0000-4000-8000-000000000000"},
             {"op": "replace", "path": "/metadata/annotations/example.com~1owner", "value": 7},
-            {"op": "jump", "path": WEIGHT},
+            {"op": "replace", "path": 7, "value": 25},
         ],
         ids=lambda operation: f"{operation['op']} {operation['path']}",
     )
@@ -243,6 +241,43 @@ class ClusterContract:
         before = await self.apply(cluster, virtual_service())
         with pytest.raises(WriteRefused):
             await cluster.patch(VS, [*to(25), operation])
+        assert await cluster.get(VS) == before
+
+    @pytest.mark.parametrize(
+        "operation",
+        [
+            {"op": "replace", "path": "/spec/http/7/name", "value": "primary"},
+            {"op": "remove", "path": "/spec/nothing"},
+            {"op": "add", "path": "/spec/no/where", "value": 1},
+            {"op": "jump", "path": WEIGHT},
+            {"path": WEIGHT, "value": 25},
+            {"op": "replace", "path": "spec", "value": {}},
+            {"op": "test", "path": WEIGHT},
+        ],
+        ids=lambda operation: f"{operation.get('op')} {operation.get('path')}",
+    )
+    async def test_a_patch_that_does_not_apply_is_a_conflict_and_nothing_is_written(
+        self, cluster: Cluster, operation: Any
+    ) -> None:
+        """The API server does not tell a failed test from an operation that leads nowhere."""
+        before = await self.apply(cluster, virtual_service())
+        with pytest.raises(ConflictError):
+            await cluster.patch(VS, [*to(25), operation])
+        assert await cluster.get(VS) == before
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("creationTimestamp", "2020-01-01T00:00:00Z"), ("generation", 77)], ids=str
+    )
+    async def test_what_the_server_keeps_itself_stays_as_it_is(
+        self, cluster: Cluster, field: str, value: object
+    ) -> None:
+        before = await self.apply(cluster, virtual_service())
+        assert await cluster.patch(VS, [{"op": "replace", "path": f"/metadata/{field}", "value": value}]) == before
+
+    async def test_a_patch_that_drops_the_version_is_refused(self, cluster: Cluster) -> None:
+        before = await self.apply(cluster, virtual_service())
+        with pytest.raises(WriteRefused, match="must be specified for an update"):
+            await cluster.patch(VS, [{"op": "remove", "path": "/metadata/resourceVersion"}, *to(25)])
         assert await cluster.get(VS) == before
 
     async def test_patching_what_is_not_there_says_so(self, cluster: Cluster) -> None:
@@ -339,6 +374,33 @@ class ClusterContract:
         with pytest.raises(ObjectMissing):
             await cluster.get(POLICY)
         assert (await self.apply(cluster, canary_policy()))["metadata"]["uid"] != first["metadata"]["uid"]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"eventTime": "2026-11-20T10:00:00Z"},
+            {"eventTime": None},
+            {"note": "ä" * 513},
+            {"reportingInstance": ""},
+            {"reportingInstance": "x" * 129},
+            {"reportingController": ""},
+            {"action": ""},
+            {"reason": ""},
+            {"reason": "x" * 129},
+            {"type": "Page"},
+            {"series": {"count": 1, "lastObservedTime": "2026-11-20T10:00:00.000000Z"}},
+            {"regarding": {}},
+        ],
+        ids=lambda change: f"{next(iter(change))}={next(iter(change.values()))!r:.30}",
+    )
+    async def test_an_event_that_is_not_as_the_server_wants_it_is_refused(self, cluster: Cluster, change: Any) -> None:
+        wrong = {key: value for key, value in (event() | change).items() if value is not None}
+        with pytest.raises(WriteRefused):
+            await cluster.create(EVENT, wrong)
+
+    async def test_an_event_may_fill_its_limits(self, cluster: Cluster) -> None:
+        full = event() | {"note": "ä" * 512, "reportingInstance": "x" * 128, "reason": "y" * 128, "action": "z" * 128}
+        assert (await cluster.create(EVENT, full))["note"] == full["note"]
 
     # --- watch --------------------------------------------------------------------------------------------------------
 

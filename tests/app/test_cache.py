@@ -126,7 +126,7 @@ def test_the_cache_holds_what_was_there_and_what_came() -> None:
 
 def test_the_cache_of_one_namespace_knows_no_other() -> None:
     async def story() -> None:
-        world = World(namespace="shop")
+        world = World(namespaces=["shop"])
         world.memory.apply(service("a", namespace="other"))
         async with following(world.cache):
             await world.cache.synced.wait()
@@ -143,7 +143,7 @@ def test_what_is_not_followed_cannot_be_asked_for() -> None:
     with pytest.raises(InvariantViolation, match=r"does not follow canarypolicies\.serin\.dev"):
         cache.list(CANARY_POLICY)
     with pytest.raises(InvariantViolation, match="does not follow v1 Pod"):
-        cache.put({"apiVersion": "v1", "kind": "Pod"})
+        cache.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": "a"}})
 
 
 def test_synced_means_that_every_kind_was_listed() -> None:
@@ -234,6 +234,26 @@ def test_a_retry_waits_as_long_as_the_server_said() -> None:
     virtually(story)
 
 
+def test_the_cache_of_some_namespaces_knows_all_of_them_and_no_other() -> None:
+    async def story() -> None:
+        world = World(namespaces=["shop", "bakery"])
+        for namespace in ("shop", "bakery", "other"):
+            world.memory.apply(service(f"first-{namespace}", namespace=namespace))
+        async with following(world.cache):
+            await world.cache.synced.wait()
+            for namespace in ("shop", "bakery", "other"):
+                world.memory.apply(service(f"second-{namespace}", namespace=namespace))
+            await asyncio.sleep(0.1)
+            assert names(world.cache) == ["first-bakery", "second-bakery", "first-shop", "second-shop"]
+            assert names(world.cache, "shop") == ["first-shop", "second-shop"]
+            assert names(world.cache, "other") == []
+            assert world.cache.get(ref("first-shop")) is not None
+            assert world.cache.get(Ref(SERVICE, "other", "first-other")) is None
+            assert world.cache.put(await world.memory.get(Ref(SERVICE, "bakery", "first-bakery"))) is False
+
+    virtually(story)
+
+
 def test_a_loss_is_logged_once_and_its_end_once_and_meanwhile_the_cache_grows_stale() -> None:
     async def story() -> None:
         down = False
@@ -315,7 +335,7 @@ def test_what_a_lively_watch_never_said_is_found_at_the_next_resync() -> None:
 
 def test_a_store_that_went_back_is_believed() -> None:
     async def story() -> None:
-        world = World(kinds=[SERVICE])
+        world = World(kinds=[SERVICE], idle_s=20)
         for port in range(80, 90):
             world.memory.apply(service("a", port=port))
         async with following(world.cache):
@@ -500,7 +520,7 @@ def test_whatever_happens_the_cache_ends_with_what_is_there_and_has_reported_it(
 
     async def story() -> None:
         nonlocal calm
-        world = World(decide, kinds=[SERVICE])
+        world = World(decide, kinds=[SERVICE], idle_s=20)
         async with following(world.cache):
             for step in steps:
                 await take(step, world)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,16 @@ kind: CanaryPolicy
 metadata: {name: shop}
 spec:
   target: {virtualService: shop}
+"""
+
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{name: here, cluster: {server: "http://127.0.0.1:1"}}]
+contexts: [{name: here, context: {cluster: here, user: me}}]
+users: [{name: me, user: {token: secret}}]
 """
 
 
@@ -136,6 +147,8 @@ def test_the_schema_it_prints_is_the_published_one() -> None:
         (["--prometheus", "http://p", "--period", "5"], "--period 5"),
         (["--prometheus", "http://p", "--webhook", "oncall"], "--webhook: write NAME=URL"),
         (["--prometheus", "http://p", "--reporter", "client"], "--reporter client: take source"),
+        (["--prometheus", "http://p", "--namespace", "Shop"], "--namespace Shop: that is no name of a namespace"),
+        (["--prometheus", "http://p", "--checkpoint", "often"], "--checkpoint often"),
         (["--prometheus", "http://p", "--log-level", "LOUD"], "log level 'LOUD'"),
     ],
 )
@@ -144,6 +157,37 @@ def test_wrong_options_of_run_are_told_with_their_mend(args: list[str], word: st
     assert result.returncode == 2
     assert word in result.stdout
     assert "Traceback" not in result.stderr
+
+
+KUBECONFIGS: list[tuple[str, list[str], str]] = [
+    ("", ["--context", "there"], "no context named 'there'|Expected object with name there"),
+    ("- a list", [], "kubeconfig .*config: "),
+    ("clusters: [", [], "kubeconfig .*config: "),
+    ("{}", [], "kubeconfig .*config: "),
+]
+
+
+@pytest.mark.parametrize(("text", "args", "problem"), KUBECONFIGS, ids=["context", "a list", "no YAML", "empty"])
+def test_a_kubeconfig_that_cannot_be_used_is_told_with_its_name(
+    tmp_path: Path, text: str, args: list[str], problem: str
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(text or KUBECONFIG)
+    result = serin("run", "--prometheus", "http://p", "--kubeconfig", path, *args)
+    assert result.returncode == 2
+    assert re.search(problem, result.stdout)
+    assert str(path) in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_outside_of_a_cluster_a_kubeconfig_is_asked_for(tmp_path: Path) -> None:
+    nowhere = {"KUBERNETES_SERVICE_HOST": "", "KUBECONFIG": ""}
+    result = serin("run", "--prometheus", "http://p", **nowhere)
+    assert result.returncode == 2
+    assert "give --kubeconfig FILE" in result.stdout
+    missing = serin("run", "--prometheus", "http://p", KUBECONFIG=str(tmp_path / "nothing"))
+    assert missing.returncode == 2
+    assert f"kubeconfig {tmp_path / 'nothing'}: there is no such file" in missing.stdout
 
 
 def test_a_release_that_cannot_be_played_is_told_before_anything_starts() -> None:
@@ -215,9 +259,12 @@ def test_studies_with_wrong_options_end_with_a_word_and_2(args: list[str | Path]
 
 
 @contextmanager
-def daemon(prometheus: str, *args: str) -> Iterator[tuple[subprocess.Popen[str], list[dict[str, Any]]]]:
+def daemon(
+    prometheus: str, *args: str, manifests: Sequence[Path] = (EXAMPLE,)
+) -> Iterator[tuple[subprocess.Popen[str], list[dict[str, Any]]]]:
     """Run the daemon, collect its log lines, and end it."""
-    command = [sys.executable, "-m", "analyzer", "run", "--manifests", str(EXAMPLE), "--prometheus", prometheus]
+    command = [sys.executable, "-m", "analyzer", "run", "--prometheus", prometheus]
+    command += [part for path in manifests for part in ("--manifests", str(path))]
     command += ["--listen", "127.0.0.1:0", "--period", "1s", "--log-format", "json", *args]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines: list[dict[str, Any]] = []
@@ -273,6 +320,22 @@ def test_with_prometheus_absent_it_runs_holds_and_says_why() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
         wait_for(lines, event("serin stops"))
+
+
+def test_without_the_api_server_it_starts_says_so_waits_and_ends_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(KUBECONFIG)
+    with daemon("http://127.0.0.1:1", "--kubeconfig", str(path), manifests=()) as (process, lines):
+        lost = wait_for(lines, event("cluster_lost"))
+        assert "the API server cannot be reached" in lost["error"]
+        url = wait_for(lines, event("listening"))["url"]
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(url + "/readyz", timeout=5)
+        with refusal.value as answer:
+            assert (answer.status, json.load(answer)["synced"]) == (503, False)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert not [line for line in lines if line["level"] == "error"]
 
 
 class Nonsense(BaseHTTPRequestHandler):

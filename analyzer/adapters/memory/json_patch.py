@@ -1,7 +1,7 @@
 """JSON Patch (RFC 6902) as the Kubernetes API server applies it.
 
-Our own, for two reasons: the answer depends on *which* operation failed (a `test` is a conflict, anything else a bad
-patch), and the API server has a habit of its own: a `test` for null passes where the member is absent.
+Our own, since the API server has habits of its own: a `test` for null passes where the member is absent, an operation
+without a value has the value null, and a failed `test` looks no different from an operation that leads nowhere.
 """
 
 import re
@@ -30,32 +30,33 @@ def apply_patch(document: Json, operations: Sequence[PatchOperation]) -> Json:
     Raises
     ------
     ConflictError
-        A `test` failed, or tested something that is not there (the API server answers 422).
+        A `test` failed, or an operation cannot be done on this document (the API server answers 422 to both).
     WriteRefused
-        The patch is malformed, or an operation points to something that is not there (also 422).
+        The patch cannot even be read (400).
     """
     for number, operation in enumerate(operations):
         where = f"operation {number} ({operation.get('op')!r} {operation.get('path')!r})"
         try:
             document = _operation(operation)(document, operation)
-        except KeyError as error:
-            raise WriteRefused(f"400: the JSON Patch is not valid: {where}: it has no {error}") from error
         except TypeError as error:
-            raise WriteRefused(f"400: the JSON Patch is not valid: {where}: {error}") from error
+            raise WriteRefused(f"400: the JSON Patch cannot be read: {where}: {error}") from error
         except _MissError as error:
-            if operation["op"] == "test":
+            if operation.get("op") == "test":
                 raise ConflictError(f"422: test operation for path {operation['path']} failed: {error}") from error
-            raise WriteRefused(f"422: the JSON Patch does not apply: {where}: {error}") from error
+            raise ConflictError(f"422: the JSON Patch does not apply: {where}: {error}") from error
     return document
 
 
 def _operation(operation: PatchOperation) -> Callable[[Json, PatchOperation], Json]:
-    for member in ("path", "from"):
+    for member in ("op", "path", "from"):
         if not isinstance(operation.get(member, ""), str):
             raise TypeError(f"{member} must be a string")
-    apply = _OPERATIONS.get(str(operation["op"]))
+    apply = _OPERATIONS.get(operation.get("op", ""))
     if apply is None:
-        raise TypeError(f"op must be one of {', '.join(_OPERATIONS)}")
+        raise _MissError(f"op must be one of {', '.join(_OPERATIONS)}")
+    for member in ("path", "from") if apply in {_move, _copy} else ("path",):
+        if member not in operation:
+            raise _MissError(f"it has no {member!r}")
     return apply
 
 
@@ -126,7 +127,7 @@ def _locate(document: Json, pointer: str) -> tuple[Json, str | int]:
 
 
 def _add(document: Json, operation: PatchOperation) -> Json:
-    return _insert(document, operation["path"], _copied(operation["value"]))
+    return _insert(document, operation["path"], _copied(operation.get("value")))
 
 
 def _remove(document: Json, operation: PatchOperation) -> Json:
@@ -136,7 +137,7 @@ def _remove(document: Json, operation: PatchOperation) -> Json:
 
 
 def _replace(document: Json, operation: PatchOperation) -> Json:
-    path, value = operation["path"], _copied(operation["value"])
+    path, value = operation["path"], _copied(operation.get("value"))
     if path == "":
         return value
     node, key = _locate(document, path)
@@ -157,7 +158,7 @@ def _copy(document: Json, operation: PatchOperation) -> Json:
 
 
 def _test(document: Json, operation: PatchOperation) -> Json:
-    path, expected = operation["path"], operation["value"]
+    path, expected = operation["path"], operation.get("value")
     found = document
     if path:
         node, key = _parent(document, path)

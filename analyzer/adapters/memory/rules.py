@@ -10,7 +10,7 @@ from analyzer.ports import VIRTUAL_SERVICE, Object, Ref
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NAME_MAX: Final = 253
-_IMMUTABLE: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+_IMMUTABLE: Final = ("name", "namespace", "uid", "deletionTimestamp")
 _INT32_MAX: Final = 2**31 - 1
 
 
@@ -75,7 +75,9 @@ def check_change(ref: Ref, old: Object, new: Json) -> None:
             raise invalid(
                 ref, f"metadata.{field}", f"Invalid value: {new['metadata'].get(field)!r}: field is immutable"
             )
-    if new["metadata"].get("resourceVersion") not in {None, old["metadata"]["resourceVersion"]}:
+    if not new["metadata"].get("resourceVersion"):
+        raise invalid(ref, "metadata.resourceVersion", "must be specified for an update")
+    if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"]:
         raise modified(ref)
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from analyzer.adapters.memory import rules
+from analyzer.adapters.memory.events import check_event
 from analyzer.adapters.memory.journal import Journal
 from analyzer.adapters.memory.json_patch import Json, same_json
 from analyzer.errors import ConflictError, ObjectMissing, WriteRefused
@@ -91,6 +92,8 @@ class Store:
             obj["metadata"]["generation"] = 1
             obj.pop("status", None)
         rules.check_content(ref, obj)
+        if kind == EVENT:
+            check_event(ref, obj)
         self.admission(Verb.CREATE, None, over_the_wire(obj))
         return self._commit(ChangeType.ADDED, ref, obj)
 
@@ -100,7 +103,8 @@ class Store:
         rules.check_change(ref, old, new)
         made = over_the_wire(new)
         metadata = made["metadata"]
-        metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        for field in ("resourceVersion", "creationTimestamp"):
+            metadata[field] = old["metadata"][field]
         if ref.kind not in _WITHOUT_STATUS:
             _put(made, "status", old.get("status"))
             metadata["generation"] = old["metadata"]["generation"] + (not same_json(_desired(old), _desired(made)))

@@ -1,0 +1,83 @@
+"""`serin run` as a process, on a real API server."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from tests.app.model import NAMESPACE, POLICY
+from tests.cluster.api.apiserver import ApiServer
+from tests.cluster.api.real_mesh import RealMesh
+
+PATIENCE_S = 60.0
+
+
+class Process:
+    """A running daemon, and what it logs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+
+    async def logged(self, event: str) -> dict[str, Any]:
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while line := await self.process.stderr.readline():
+                self.lines.append(json.loads(line))
+                if self.lines[-1]["event"] == event:
+                    return self.lines[-1]
+        raise AssertionError(f"it ended without {event!r}: {self.lines}")
+
+    async def ends(self) -> int:
+        async with asyncio.timeout(PATIENCE_S):
+            _, rest = await self.process.communicate()
+        self.lines += map(json.loads, rest.splitlines())
+        return self.process.returncode if self.process.returncode is not None else -1
+
+
+@asynccontextmanager
+async def serin_run(*args: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "analyzer", "run", "--prometheus", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"),
+        *("--log-format", "json", *args),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_it_takes_a_policy_up_writes_its_status_and_ends_in_order(api_server: ApiServer) -> None:
+    mesh = RealMesh(api_server)
+    async with serin_run("--kubeconfig", str(api_server.kubeconfig()), "--namespace", NAMESPACE) as serin:
+        url = (await serin.logged("listening"))["url"]
+        assert (await serin.logged("serin runs"))["policies"] == 1
+        async with asyncio.timeout(PATIENCE_S):
+            while "phase" not in mesh.read(POLICY).get("status", {}):  # noqa: ASYNC110  the server has no event for it
+                await asyncio.sleep(0.1)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as answer:
+            assert (answer.status, (await answer.json())["synced"]) == (200, True)
+        serin.process.send_signal(signal.SIGTERM)
+        assert await serin.ends() == 0
+    assert [line for line in serin.lines if line["level"] in {"error", "critical"}] == []
+
+
+async def test_a_dry_run_writes_nothing(api_server: ApiServer) -> None:
+    RealMesh(api_server)
+    logged = len(api_server.audited("serin/"))
+    async with serin_run("--kubeconfig", str(api_server.kubeconfig()), "--dry-run") as serin:
+        await serin.logged("serin runs")
+        await serin.logged("telemetry lost")
+        serin.process.send_signal(signal.SIGTERM)
+        assert await serin.ends() == 0
+    verbs = {event["verb"] for event in api_server.audited("serin/")[logged:]}
+    assert verbs <= {"list", "watch", "get"}
