@@ -1,6 +1,7 @@
 """A daemon, put together from its parts: the one place that knows both the loop and the adapters."""
 
 import random
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
 from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.fence import highest_epoch
 from analyzer.app.judging import Judging
+from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.writer import Services
-from analyzer.ports import AlertSink, Clock, Cluster
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, AlertSink, Clock, Cluster, Ref
 
 LOG = "log"
 """The receiver that is always there."""
@@ -50,6 +53,12 @@ class Settings:
         Names this process in Events.
     namespaces
         The only ones to look at; none: all.
+    leader_elect
+        Write only while holding a Lease, so that several replicas can run; a dry run writes nothing and needs none.
+    lease_name, lease_namespace
+        Of the Lease, the same for all replicas.
+    lease_duration_s
+        A dead leader is replaced after this; whole seconds [s].
     """
 
     prometheus_url: str
@@ -63,6 +72,10 @@ class Settings:
     dry_run: bool = False
     instance: str = "serin"
     namespaces: tuple[str, ...] = ()
+    leader_elect: bool = False
+    lease_name: str = "serin"
+    lease_namespace: str = "serin-system"
+    lease_duration_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
                 rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
             ),
             metrics=metrics,
+            leadership=_leadership(cluster, settings, clock=clock, metrics=metrics, cache=cache),
             instance=settings.instance,
             call_timeout_s=settings.call_timeout_s,
             checkpoint_s=settings.checkpoint_s,
@@ -128,3 +142,19 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
         )
         daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
+
+
+def _leadership(
+    cluster: Cluster, settings: Settings, *, clock: Clock, metrics: Metrics, cache: ClusterCache
+) -> Leadership:
+    if not settings.leader_elect or settings.dry_run:
+        return Unopposed()
+    return LeaseLeadership(
+        cluster,
+        clock,
+        metrics,
+        ref=Ref(LEASE, settings.lease_namespace, settings.lease_name),
+        name=socket.gethostname(),
+        duration_s=settings.lease_duration_s,
+        floor=lambda: highest_epoch(cache.list(VIRTUAL_SERVICE)),
+    )

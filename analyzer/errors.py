@@ -14,6 +14,7 @@
     │   ├── ObjectMissing      404
     │   ├── ReadRefused        403
     │   └── WriteRefused       403, a webhook's denial, an invalid object
+    ├── LeadershipLost         another process leads, or may: write nothing, tell nobody
     └── InvariantViolation     our own bug: hold the weights and page
 
 Every error has a CamelCase `reason`, which is also the condition reason, event reason and metric label. Bad *data* is no
@@ -117,6 +118,12 @@ class WriteRefused(TerminalError):
     """The API server, or an admission webhook, refused the write."""
 
     reason = "WriteRefused"
+
+
+class LeadershipLost(SerinError):
+    """Another process leads, or may by now: nothing may be written."""
+
+    reason = "LeadershipLost"
 
 
 class InvariantViolation(SerinError):

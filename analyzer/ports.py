@@ -42,6 +42,7 @@ POD: Final = Kind("", "v1", "pods", "Pod")
 DEPLOYMENT: Final = Kind("apps", "v1", "deployments", "Deployment")
 HORIZONTAL_POD_AUTOSCALER: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 EVENT: Final = Kind("events.k8s.io", "v1", "events", "Event")
+LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
 
 class Ref(NamedTuple):

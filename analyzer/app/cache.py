@@ -112,6 +112,19 @@ class ClusterCache:
         """
         return self._feed_of(obj).mirror.put(obj)
 
+    async def reread(self, kind: Kind) -> None:
+        """List a kind now, and take in what is news, as `put` does: for one who cannot wait for the watch.
+
+        Raises
+        ------
+        SerinError, TimeoutError
+            The server did not answer; all is as before.
+        """
+        async with asyncio.timeout(self._call_timeout_s):
+            listing = await self._cluster.list(kind, namespace=self._namespace)
+        for obj in listing.items:
+            self._feed(kind).mirror.put(obj)
+
     def stale_s(self, kind: Kind | None = None) -> float:
         """Seconds since the server was last heard about a kind (None: the worst of all); infinite before the first."""
         feeds = self._all_feeds() if kind is None else tuple(self._feeds_of(kind).values())

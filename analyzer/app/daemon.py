@@ -1,4 +1,7 @@
-"""The daemon: one event loop, one task per policy, one batch of telemetry for all."""
+"""The daemon: one event loop, one task per policy, one batch of telemetry for all.
+
+While another replica leads, it stands by: the cluster is followed, no policy is run, nothing is written, nobody is told.
+"""
 
 import asyncio
 
@@ -10,6 +13,7 @@ from analyzer.app.reconcile import Reconciler
 from analyzer.app.runner import Runner
 from analyzer.app.writer import Services
 from analyzer.core.rollout import RolloutState
+from analyzer.errors import LeadershipLost, SerinError
 from analyzer.ports import (
     CANARY_POLICY,
     DEPLOYMENT,
@@ -86,6 +90,12 @@ class Daemon:
         self._identities: dict[Ref, tuple[object, ...]] = {}
         self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
         self._stopping = False
+        self._standing_changed = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process runs the policies, and does not stand by."""
+        return self._services.leadership.leads
 
     def state_of(self, ref: Ref) -> RolloutState | None:
         """Return what is remembered of a policy; None where it is not run."""
@@ -111,26 +121,70 @@ class Daemon:
                 background.create_task(self._services.outbox.run(), name="outbox"),
             ]
             try:
-                async with asyncio.TaskGroup() as policies:
-                    await self._supervise(policies)
+                await self._until_synced()
+                lease = background.create_task(self._services.leadership.run(self._note_standing), name="lease")
+                tasks.append(lease)
+                while not self._stopping:
+                    await self._stand_by()
+                    await self._lead()
                 await self._services.outbox.drain(DRAIN_S)
+                lease.cancel()
+                await asyncio.wait([lease])
+                await self._services.leadership.release()
             finally:
                 for task in tasks:
                     task.cancel()
 
+    def _note_standing(self) -> None:
+        self._standing_changed = True
+        self._changes.wake()
+
+    async def _stand_by(self) -> None:
+        """Wait until this process leads, or is to stop."""
+        if not self._stopping and not self.leads:
+            log.info("serin stands by")
+        while not self._stopping and not self.leads:
+            await self._changes.take()
+
+    async def _lead(self) -> None:
+        """Run all policies until told to stop, or until the lease is lost."""
+        if self._stopping:
+            return
+        try:
+            async with asyncio.TaskGroup() as policies:
+                await self._supervise(policies)
+        except* LeadershipLost:
+            log.warning("serin stands down", policies=len(self._runners))
+            for runner in (*self._runners.values(), *self._leaving):
+                runner.forget()
+            self._runners.clear()
+            self._identities.clear()
+            self._leaving.clear()
+
     async def _supervise(self, policies: asyncio.TaskGroup) -> None:
         """Start and end the tasks of policies as these come and go, and wake those that a change concerns."""
-        await self._until_synced()
+        term = self._services.leadership.term
+        await self._refresh()
         self._reconsider(policies, {Ref(CANARY_POLICY, *_name(obj)) for obj in self.cache.list(CANARY_POLICY)})
         log.info("serin runs", policies=len(self._runners), dry_run=self._services.dry_run)
         while not self._stopping:
             refs = await self._changes.take()
+            if not self.leads or self._services.leadership.term != term:
+                raise LeadershipLost("another replica leads")
             self._reconsider(policies, {ref for ref in refs if ref.kind == CANARY_POLICY})
             for runner in self._concerned(refs):
                 runner.wake()
         log.info("serin stops", policies=len(self._runners))
         for runner in (*self._runners.values(), *self._leaving):
             runner.stop()
+
+    async def _refresh(self) -> None:
+        """Read the policies as the leader before left them. The watch may be a moment behind, and people be told twice."""
+        try:
+            await self.cache.reread(CANARY_POLICY)
+        except (SerinError, TimeoutError) as error:
+            # Nothing depends on it: a write on top of an old status is refused, and read again.
+            log.warning("policies not read again", error=str(error) or "time-out")
 
     async def _until_synced(self) -> None:
         """Wait for the first complete view of the cluster; a stop must not have to wait for it."""
@@ -178,6 +232,9 @@ class Daemon:
                 runner.wake()
 
     def _concerned(self, refs: set[Ref]) -> list[Runner]:
+        if self._standing_changed:  # writes are possible again: whatever is due, is due now
+            self._standing_changed = False
+            return list(self._runners.values())
         some = {ref for ref in refs if ref.kind in _FOR_SOME}
         namespaces = {ref.namespace for ref in refs if ref.kind in _FOR_ALL}
         return [

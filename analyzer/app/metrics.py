@@ -126,6 +126,7 @@ class Metrics:
         self._alerts = counter(
             "alerts_total", "Attempts to hand over an alert, and alerts given up.", ("receiver", "result")
         )
+        self._leader = self._gauge("leader", "1 while this replica leads and writes, 0 while it stands by.")
         self._pending = self._gauge("outbox_pending", "Alerts that some receiver has not taken yet.")
 
     # --- policies ---
@@ -183,6 +184,10 @@ class Metrics:
     def count_write(self, result: str) -> None:
         """Count a write to the cluster by its outcome: `ok`, or the error's reason."""
         self._writes.labels(self._bounded("result", result)).inc()
+
+    def set_leader(self, leads: bool) -> None:  # noqa: FBT001  one value, as of any gauge
+        """Show whether this replica leads."""
+        self._leader.set(float(leads))
 
     # --- alerts ---
 

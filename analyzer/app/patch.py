@@ -1,22 +1,37 @@
-"""The only write Serin makes to a VirtualService: weights, and only where everything else is as expected."""
+"""The only write Serin makes to a VirtualService: weights, and only where everything else is as expected.
+
+With a lease, the writer's epoch is written into an annotation by the same patch (`fence`).
+"""
 
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from analyzer.app.fence import fence
 from analyzer.core.rollout import Weights
 from analyzer.policy.routes import RouteTarget, StageTarget
 from analyzer.ports import Object, PatchOperation
 
 
 def weight_patch(
-    virtual_service: Object, stages: tuple[StageTarget, ...], *, stable: str, canary: str, wanted: Weights
+    virtual_service: Object,
+    stages: tuple[StageTarget, ...],
+    *,
+    stable: str,
+    canary: str,
+    wanted: Weights,
+    epoch: int | None = None,
 ) -> list[PatchOperation]:
     """Build the JSON Patch that gives the canary `wanted` per cent of each stage's routes.
 
     Each changed route is tested first: the object's uid, the route's name, both destinations, both old weights. If someone
     else wrote in between, the server refuses the whole patch. A route's weights always sum to what they summed to.
+
+    Raises
+    ------
+    LeadershipLost
+        A leader with a later `epoch` wrote the object.
     """
     tests: list[PatchOperation] = [_test("/metadata/uid", virtual_service["metadata"]["uid"])]
     changes: list[PatchOperation] = []
@@ -27,6 +42,9 @@ def weight_patch(
             if weights != {name: route.weights[name] for name in weights}:
                 tests += _expectations(virtual_service, route)
                 changes += _replacements(virtual_service, route, weights)
+    if changes and epoch is not None:
+        fenced, mark = fence(virtual_service, epoch)
+        tests, changes = [*tests, *fenced], [*changes, *mark]
     return [*tests, *changes] if changes else []
 
 
@@ -62,7 +80,9 @@ def _replacements(virtual_service: Object, route: RouteTarget, weights: Mapping[
 
 
 def kubectl_command(namespace: str, virtual_service: str, operations: list[PatchOperation]) -> str:
-    """Write the command with which a person can make the same change, without the tests that failed perhaps."""
-    changes = [operation for operation in operations if operation["op"] != "test"]
+    """Write the command with which a person can make the same change, without the tests that failed perhaps, or our mark."""
+    changes = [
+        operation for operation in operations if operation["op"] != "test" and operation["path"].startswith("/spec/")
+    ]
     body = shlex.quote(json.dumps(changes, separators=(",", ":")))
     return f"kubectl -n {namespace} patch virtualservice {virtual_service} --type=json -p {body}"

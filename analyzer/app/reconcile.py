@@ -29,11 +29,11 @@ from analyzer.core.rollout import (
     write_failed,
 )
 from analyzer.core.rollout.transitions import abort, break_off
-from analyzer.errors import ConflictError, PolicyError, SerinError, TerminalError, TransientError
+from analyzer.errors import ConflictError, LeadershipLost, PolicyError, SerinError, TerminalError, TransientError
 from analyzer.policy.model import CanaryPolicy, OnDelete
 from analyzer.policy.parse import parse_policy
 from analyzer.policy.routes import resolve_routes
-from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, Ref
+from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, PatchOperation, Ref
 
 log = structlog.get_logger("serin.turn")
 
@@ -89,7 +89,9 @@ class Reconciler:
         self.ref = ref
         self._services = services
         self._writer = Writer(services, ref)
-        self._reporter = Reporter(services.cluster, services.outbox, instance=services.instance)
+        self._reporter = Reporter(
+            services.cluster, services.outbox, leadership=services.leadership, instance=services.instance
+        )
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
         self._turn = -1
@@ -105,6 +107,8 @@ class Reconciler:
         ------
         StatusUnreadable
             `.status` is not ours; nothing was touched.
+        LeadershipLost
+            Another replica leads, or may by now: nobody was told anything.
         SerinError
             A call failed; another turn finds out what that meant.
         """
@@ -202,13 +206,7 @@ class Reconciler:
     ) -> tuple[Object, RolloutState]:
         """Record the intent, write the weights, read them back."""
         assert state.intent is not None
-        operations = weight_patch(
-            observed.target.virtual_service,
-            observed.target.stages,
-            stable=state.stable,
-            canary=state.canary,
-            wanted=state.intent.after,
-        )
+        operations = self._weight_patch(observed.target, state)
         try:
             obj, state = await self._record_intent(obj, state)
             await self._writer.weights(observed.virtual_service, operations)
@@ -228,6 +226,17 @@ class Reconciler:
             return obj, failed
         self._failures = 0
         return obj, settle(state, live, now_s=now_s)
+
+    def _weight_patch(self, target: ObservedTarget, state: RolloutState) -> list[PatchOperation]:
+        assert state.intent is not None
+        return weight_patch(
+            target.virtual_service,
+            target.stages,
+            stable=state.stable,
+            canary=state.canary,
+            wanted=state.intent.after,
+            epoch=self._services.leadership.epoch,
+        )
 
     async def _record_intent(self, obj: Object, state: RolloutState) -> tuple[Object, RolloutState]:
         try:
@@ -264,6 +273,8 @@ class Reconciler:
         if self._must_record(state):
             try:
                 obj, state = await self._record(obj, state)
+            except LeadershipLost:
+                raise  # whoever leads tells people
             except SerinError as error:
                 failure = error  # people are told all the same, first of all that nothing can be written
         self._state = await self._reporter.publish(obj, state, receivers=receivers, at_s=now_s)
@@ -314,13 +325,7 @@ class Reconciler:
         if state.intent is not None:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
-            operations = weight_patch(
-                target.virtual_service,
-                target.stages,
-                stable=state.stable,
-                canary=state.canary,
-                wanted=state.intent.after,
-            )
+            operations = self._weight_patch(target, state)
             await self._writer.weights(observed.virtual_service, operations)
             state = settle(state, await self._read_back(observed, state.canary), now_s=None)
         self._state = state = stamp_notices(state, self._services.clock.now_s())

@@ -6,10 +6,11 @@ from dataclasses import replace
 import structlog
 
 from analyzer.app.alerts import alert_of, event_of
+from analyzer.app.leadership import Leadership
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import evidence_summary, timestamp
 from analyzer.core.rollout import Notice, RolloutState
-from analyzer.errors import ConflictError, SerinError
+from analyzer.errors import ConflictError, LeadershipLost, SerinError
 from analyzer.ports import EVENT, Alert, Cluster, Object
 
 log = structlog.get_logger(__name__)
@@ -21,16 +22,23 @@ _EVENT_TIMEOUT_S = 3.0
 class Reporter:
     """Hands a policy's notices on, and takes those that arrived off its state."""
 
-    def __init__(self, cluster: Cluster, outbox: Outbox, *, instance: str = "serin") -> None:
+    def __init__(self, cluster: Cluster, outbox: Outbox, *, leadership: Leadership, instance: str = "serin") -> None:
         self._cluster = cluster
         self._outbox = outbox
+        self._leadership = leadership
         self._instance = instance
         self._event_tries: dict[Notice, int] = {}
 
     async def publish(
         self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...], at_s: float
     ) -> RolloutState:
-        """Offer all notices, and return the state without those that are delivered or given up."""
+        """Offer all notices, and return the state without those that are delivered or given up.
+
+        Raises
+        ------
+        LeadershipLost
+            Another replica leads, or may by now: it has the notices from `.status`.
+        """
         self.offer(obj, state, receivers=receivers)
         await self._write_events(obj, state.notices, at_s=at_s)
         remaining = tuple(n for n in state.notices if not self._is_done(obj, n, state=state, receivers=receivers))
@@ -57,10 +65,12 @@ class Reporter:
                 continue
             event = event_of(notice, obj, at=timestamp(notice.at_s or at_s), instance=self._instance)
             try:
-                async with asyncio.timeout(_EVENT_TIMEOUT_S):
+                async with asyncio.timeout(self._leadership.check(_EVENT_TIMEOUT_S)):
                     await self._cluster.create(EVENT, event)
             except ConflictError:
                 pass  # written before, perhaps by the replica that died here
+            except LeadershipLost:
+                raise
             except (SerinError, TimeoutError) as error:
                 log.warning("event not written", policy=obj["metadata"]["name"], reason=notice.reason, error=str(error))
                 self._event_tries[notice] = tries + 1

@@ -12,7 +12,7 @@ from analyzer.app.reconcile import Reconciler, TurnResult
 from analyzer.app.status import show_step
 from analyzer.core.rollout import RolloutState
 from analyzer.core.rollout.weights import active_stage
-from analyzer.errors import ConflictError, SerinError, TerminalError, TransientError
+from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.ports import Clock, Ref
 
 log = structlog.get_logger("serin")
@@ -20,6 +20,7 @@ log = structlog.get_logger("serin")
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 30.0
 _TERMINAL_BACKOFF_S = 60.0
+_UNSURE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Runner:
         self._stopping = True
         self._wake.set()
 
+    def forget(self) -> None:
+        """Leave no trace of a policy that another replica runs now."""
+        self._judging.withdraw(self._reconciler.key)
+        self._metrics.forget_policy(self._reconciler.ref.namespace, self._reconciler.ref.name)
+
     async def run(self) -> None:
         """Turn until deleted or stopped."""
         while not self._stopping and not self._deleted:
@@ -81,7 +87,7 @@ class Runner:
         self._judging.withdraw(self._reconciler.key)
         if self._deleted:
             await self._abandon()
-            self._metrics.forget_policy(self._reconciler.ref.namespace, self._reconciler.ref.name)
+            self.forget()
         else:
             await self._checkpoint()
 
@@ -127,6 +133,10 @@ class Runner:
         except ConflictError as error:
             log.info("someone else wrote, deciding again", policy=key, error=str(error))
             return self._failed(error.reason, first_s=0.0)
+        except LeadershipLost as error:
+            # The daemon ends this task if that is so; until it knows, nothing is written and nobody is told.
+            log.info("turn dropped", policy=key, reason=error.reason, error=str(error))
+            return self._failed(error.reason, first_s=_UNSURE_S)
         except TransientError as error:
             log.warning("turn not finished", policy=key, error=str(error), reason=error.reason)
             return self._failed(error.reason, first_s=error.retry_after_s or _FIRST_BACKOFF_S)

@@ -1,11 +1,15 @@
-"""Everything Serin writes for one policy: its status, and the weights. Every write is bounded in time."""
+"""Everything Serin writes for one policy: its status, and the weights.
+
+Every write is bounded in time, and asks the lease immediately before.
+"""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
+from analyzer.app.leadership import Leadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import stamp_notices, write_status
@@ -23,6 +27,8 @@ class Services:
 
     Attributes
     ----------
+    leadership
+        Is asked before each write.
     instance
         Names this process in Events.
     call_timeout_s
@@ -41,6 +47,7 @@ class Services:
     clock: Clock
     outbox: Outbox
     metrics: Metrics
+    leadership: Leadership = field(default_factory=Unopposed)
     instance: str = "serin"
     call_timeout_s: float = 10.0
     checkpoint_s: float = 30.0
@@ -62,6 +69,8 @@ class Writer:
         ------
         ConflictError
             Someone changed the policy meanwhile; the cache has their version now.
+        LeadershipLost
+            Another replica leads, or may by now.
         OutcomeUnknown, ClusterUnavailable, WriteRefused, ObjectMissing
             As the port says.
         """
@@ -74,11 +83,12 @@ class Writer:
             now_s=now_s,
             previous=obj.get("status") or {},
         )
+        allowed_s = self._services.leadership.check(self._services.call_timeout_s)
         try:
-            async with asyncio.timeout(self._services.call_timeout_s):
+            async with asyncio.timeout(allowed_s):
                 written = await self._services.cluster.replace_status(self._ref, {**obj, "status": status})
         except TimeoutError:
-            raise OutcomeUnknown(self._late("the status was not written")) from None
+            raise OutcomeUnknown(_late("the status was not written", allowed_s)) from None
         except ConflictError:
             await self.refresh(self._ref)
             raise
@@ -92,13 +102,16 @@ class Writer:
         ------
         ConflictError
             It is not what the patch expects; the cache has it as it is now.
+        LeadershipLost
+            Another replica leads, or may by now.
         ClusterUnavailable, WriteRefused, ObjectMissing
             As the port says.
         """
         if not operations:
             return
+        allowed_s = self._services.leadership.check(self._services.call_timeout_s)
         try:
-            async with asyncio.timeout(self._services.call_timeout_s):
+            async with asyncio.timeout(allowed_s):
                 await self._services.cluster.patch(ref, operations)
         except (OutcomeUnknown, TimeoutError) as error:
             self._services.metrics.count_write("unknown")
@@ -116,9 +129,10 @@ class Writer:
             async with asyncio.timeout(self._services.call_timeout_s):
                 obj = await self._services.cluster.get(ref)
         except TimeoutError:
-            raise ClusterUnavailable(self._late(f"{ref} could not be read")) from None
+            raise ClusterUnavailable(_late(f"{ref} could not be read", self._services.call_timeout_s)) from None
         self._services.cache.put(obj)
         return obj
 
-    def _late(self, what: str) -> str:
-        return f"{what} within {self._services.call_timeout_s:g} s"
+
+def _late(what: str, seconds: float) -> str:
+    return f"{what} within {seconds:g} s"

@@ -211,6 +211,10 @@ def _live(serin: Assembly) -> tuple[bool, dict[str, object]]:
 
 
 def _ready(serin: Assembly) -> tuple[bool, dict[str, object]]:
-    """Tell whether the cluster is known. Telemetry is no condition: without it Serin still rolls back."""
+    """Tell whether the cluster is known. Telemetry is no condition: without it Serin still rolls back; nor is leading."""
     synced = serin.cache.synced.is_set()
-    return synced, {"synced": synced, "cluster_heard_s_ago": round(serin.cache.stale_s(), 1) if synced else None}
+    return synced, {
+        "synced": synced,
+        "leads": serin.daemon.leads,
+        "cluster_heard_s_ago": round(serin.cache.stale_s(), 1) if synced else None,
+    }

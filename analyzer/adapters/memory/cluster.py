@@ -34,6 +34,7 @@ KINDS: Final = frozenset(
         ports.DEPLOYMENT,
         ports.HORIZONTAL_POD_AUTOSCALER,
         ports.EVENT,
+        ports.LEASE,
     }
 )
 
@@ -46,7 +47,7 @@ class MemoryCluster:
     clock
         Gives creation times.
     kinds
-        What the server serves. All but Event have a status.
+        What the server serves. All but Event and Lease have a status.
     history
         How many writes back a watch can begin.
     bookmark_s, watch_s

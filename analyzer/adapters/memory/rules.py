@@ -5,10 +5,11 @@ from typing import Final
 
 from analyzer.adapters.memory.json_patch import Json
 from analyzer.errors import ConflictError, WriteRefused
-from analyzer.ports import VIRTUAL_SERVICE, Object, Ref
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, Object, Ref
 
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_MICRO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 _NAME_MAX: Final = 253
 _IMMUTABLE: Final = ("name", "namespace", "uid", "deletionTimestamp")
 _INT32_MAX: Final = 2**31 - 1
@@ -82,7 +83,7 @@ def check_change(ref: Ref, old: Object, new: Json) -> None:
 
 
 def check_content(ref: Ref, obj: Object) -> None:
-    """Refuse labels and annotations that are not text, and weights that istiod refuses.
+    """Refuse labels and annotations that are not text, weights that istiod refuses, and a Lease that is none.
 
     Raises
     ------
@@ -93,11 +94,23 @@ def check_content(ref: Ref, obj: Object) -> None:
         values = obj["metadata"].get(field, {})
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
             raise invalid(ref, f"metadata.{field}", f"Invalid value: {values!r}: must be a map of strings")
+    if ref.kind == LEASE:
+        _check_lease(ref, obj.get("spec") or {})
     if ref.kind == VIRTUAL_SERVICE:
         for protocol in ("http", "tls", "tcp"):
             for number, route in enumerate(_objects(ref, f"spec.{protocol}", obj.get("spec", {}).get(protocol))):
                 path = f"spec.{protocol}[{number}].route"
                 _check_weights(ref, path, _objects(ref, path, route.get("route")))
+
+
+def _check_lease(ref: Ref, spec: Object) -> None:
+    for field, least in (("leaseDurationSeconds", 1), ("leaseTransitions", 0)):
+        number = spec.get(field, least)
+        if type(number) is not int or not least <= number <= _INT32_MAX:
+            raise invalid(ref, f"spec.{field}", f"Invalid value: {number!r}: must be an int32, {least} or more")
+    for field in ("acquireTime", "renewTime"):
+        if not _MICRO_TIME.fullmatch(spec.get(field, "1970-01-01T00:00:00.000000Z")):
+            raise WriteRefused(f"400: {resource(ref)}: spec.{field}: {spec[field]!r} is no MicroTime")
 
 
 def _objects(ref: Ref, path: str, value: Json) -> list[Object]:
