@@ -18,6 +18,7 @@ def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
         on_inconclusive=OnInconclusive(spec.judge.on_inconclusive),
         canary_ready_s=spec.deadlines.canary_ready_s,
         blind_s=spec.deadlines.blind_s,
+        sticky_users=spec.judge.sticky_users,
     )
 
 
@@ -33,6 +34,7 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
     whole rollout.
     """
     judge = policy.spec.judge
+    limits = judge.limits
     return JudgeSettings(
         false_rollback=judge.false_rollback / len(policy.spec.stages),
         error_tolerance=judge.errors.tolerance,
@@ -40,4 +42,7 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
         latency_tolerance=judge.latency.tolerance,
         warm_up_s=judge.latency.warm_up_s,
         harm_budget=judge.harm_budget,
+        limit_error_rate=None if limits is None else limits.error_rate,
+        limit_p99_ms=None if limits is None or limits.p99_s is None else 1000.0 * limits.p99_s,
+        sticky_users=judge.sticky_users,
     )

@@ -51,6 +51,7 @@ class RolloutPlan:
     on_inconclusive: OnInconclusive = OnInconclusive.ADVANCE
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
+    sticky_users: bool = False
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -285,8 +286,10 @@ class RolloutState:
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
     weights_since_s
         When the present weights were read back, by the telemetry store's clock [unix seconds].
-    waiting_s, blind_s
-        Time spent waiting for the canary, and without telemetry [s].
+    weights_before
+        The weights before these; empty where nobody knows them.
+    waiting_s, blind_s, mismatch_s
+        Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
     judged
         The newest revisions that need no judging.
     notices
@@ -311,8 +314,10 @@ class RolloutState:
     judged_until_s: float | None = None
     interval_s: float | None = None
     weights_since_s: float | None = None
+    weights_before: Weights = ()
     waiting_s: float = 0.0
     blind_s: float = 0.0
+    mismatch_s: float = 0.0
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = field(default=frozenset())
