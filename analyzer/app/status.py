@@ -205,6 +205,8 @@ def evidence_summary(evidence: Evidence | None) -> Object | None:
         "proof": {claim: round(value, 3) for claim, value in evidence.proof.items()},
         "logProofThreshold": round(evidence.log_proof_threshold, 3),
         "margins": evidence.margins,
+        "limits": {name: round(value, 3) for name, value in evidence.limits.items()},
+        "sampleRatioLogE": round(evidence.sample_ratio_log_e, 3),
         "intervals": evidence.intervals,
         "seconds": round(evidence.seconds, 1),
         "stable": _rates_summary(evidence.stable),

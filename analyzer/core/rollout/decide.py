@@ -193,7 +193,13 @@ def _traffic_to_take_away(
     if plan.observe_only and (completes(live) or not any_traffic(live)):
         return _ended_by_others(plan, state, live)
     if state.verdict is Verdict.HARM:
-        message = wording.culprit(state.evidence, stable=state.stable, canary=state.canary)
+        message = wording.culprit(
+            state.evidence,
+            stable=state.stable,
+            canary=state.canary,
+            limits=plan.limits,
+            edges_ms=state.judge.edges_ms if state.judge else (),
+        )
         return abort(plan, state, live, reason="Harm", message=message)
     if canary.revision and canary.revision != state.canary_revision:
         message = f"{state.canary} was changed to {canary.revision} during the rollout; it is judged anew from zero."

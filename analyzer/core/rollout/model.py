@@ -1,5 +1,6 @@
 """What the decision is made of: the plan, the state, the snapshot; and what comes out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -39,6 +40,27 @@ class StagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Absolute limits that the judge was given; None: no limit. Here they are only for what people are told.
+
+    Attributes
+    ----------
+    error_rate
+        Of the canary [ratio].
+    p99_ms
+        Of the canary [ms].
+    """
+
+    error_rate: float | None = None
+    p99_ms: float | None = None
+
+    def p99_edge_ms(self, edges_ms: Sequence[float]) -> float | None:
+        """Give the histogram edge that the p99 is tested at: the lowest at or above it; None where none is [ms]."""
+        limit_ms = self.p99_ms
+        return None if limit_ms is None else min((edge for edge in edges_ms if edge >= limit_ms), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutPlan:
     """The policy, as far as decisions need it. All durations in seconds."""
 
@@ -52,6 +74,7 @@ class RolloutPlan:
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
     sticky_users: bool = False
+    limits: Limits = Limits()
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
