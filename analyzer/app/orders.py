@@ -8,6 +8,7 @@ from analyzer.core.judge import initial_state
 from analyzer.core.rollout import JUDGED, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.routes import StageTarget
 from analyzer.ports import Workload
 
 PROPAGATION_S = 5.0
@@ -32,7 +33,7 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
             stable=stable,
             canary=canary,
             services=frozenset(hosts | {host.partition(".")[0] for host in hosts}),
-            route=target.stages[stage].routes[0].name if target.stages[stage].shared else None,
+            routes=_routes(target.stages[stage]),
             since_s=state.judged_until_s,
             interval_s=state.interval_s,
             weight=state.weights[stage],
@@ -52,6 +53,16 @@ def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
     if plan.sticky_users or len(state.weights_before) != len(state.weights):
         return None
     return state.weights_before[active_stage(state.weights)]
+
+
+def _routes(stage: StageTarget) -> frozenset[str] | None:
+    """Name the routes that a stage is judged on; None: the versions as a whole.
+
+    That is right where they serve nobody else, and all that can be done where a route of the stage has no name by which
+    telemetry could tell its users from others'.
+    """
+    names = frozenset(route.name for route in stage.routes if route.name is not None)
+    return names if stage.shared and len(names) == len(stage.routes) else None
 
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:

@@ -150,7 +150,7 @@ async def _intervals(
         key=recording.name,
         stable=VersionSource(recording.stable),
         canary=VersionSource(recording.canary),
-        route=recording.route,
+        routes=None if recording.route is None else frozenset({recording.route}),
         stable_pods=recording.stable_pods or 1,
         canary_pods=recording.canary_pods or 1,
         canary_youngest_pod_at_s=recording.canary_since_s,
