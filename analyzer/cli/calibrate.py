@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.adapters.prometheus import PrometheusTelemetry
+from analyzer.app.history.pods import PodCounts, read_pods
 from analyzer.cli.options import UsageError, read_policy_file
 from analyzer.cli.past import open_prometheus, parse_time, parse_workload
 from analyzer.errors import MetricsUnavailable, PolicyError
@@ -16,7 +17,6 @@ from analyzer.ports import Workload
 from analyzer.replay.calibrate import ENOUGH, ROLLOUTS, Calibration
 from analyzer.replay.mend import calibrate, report_dict, report_text
 from analyzer.replay.overrides import policy_of
-from analyzer.replay.pods import PodCounts, read_pods
 
 _MOST_HOURS: Final = 24 * 31
 _MOST_ROLLOUTS: Final = 10_000

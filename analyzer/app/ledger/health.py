@@ -64,9 +64,10 @@ def _stale(demand: Demand, age_s: float, interval_s: float) -> str:
 
 
 def _route_missing(demand: Demand) -> str:
+    routes = _routes(demand.routes or frozenset())
     return (
-        f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on"
-        f" {_routes(demand.routes or frozenset())} cannot be told from all the others, and comparing the versions would compare different users."
+        f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on {routes} cannot be told"
+        " from all the others, and comparing the versions would compare different users."
         " Apply the Telemetry resource with tagOverrides route_name: xds.route_name (see deploy/telemetry), or judge all"
         " routes together"
     )
