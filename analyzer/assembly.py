@@ -90,6 +90,15 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             on_query=metrics.count_queries,
         )
         stack.push_async_callback(telemetry.aclose)
+        # Apart from the other, so that a history that cannot be read blinds nobody.
+        pods = PrometheusTelemetry(
+            settings.prometheus_url,
+            reporter="destination",
+            deadline_s=settings.call_timeout_s,
+            bearer_token_file=settings.bearer_token_file,
+            on_query=metrics.count_queries,
+        )
+        stack.push_async_callback(pods.aclose)
         cache = ClusterCache(
             cluster, WATCHED, clock=clock, call_timeout_s=settings.call_timeout_s, on_change=changes.note
         )
@@ -117,6 +126,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             period_s=settings.period_s,
             call_timeout_s=settings.call_timeout_s,
             settle_s=settings.settle_s,
+            pods=pods,
         )
         daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)

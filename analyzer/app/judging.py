@@ -5,76 +5,30 @@ once per period: one read, one pass of the ledger, one call of the judge, howeve
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import structlog
 
+from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
+from analyzer.app.beginners import Beginners
+from analyzer.app.history.lessons import PodTelemetry, usual
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
 from analyzer.app.splits import is_as_before
 from analyzer.core.judge import judge
-from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
+from analyzer.core.judge.types import Assessment, Interval, JudgeRequest
 from analyzer.core.rollout import TelemetryHealth
 from analyzer.errors import MetricsUnavailable
 from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
+
+__all__ = ["Deliver", "JudgeAnswer", "JudgeOrder", "Judging"]
 
 log = structlog.get_logger("serin.judging")
 
 _AFTER_SCRAPE = 0.05
 """Intervals end this share of the scrape interval after a scrape: scrapes come within a few milliseconds of their time."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeOrder:
-    """What one policy wants judged.
-
-    Attributes
-    ----------
-    key
-        `namespace/name` of the policy; a new order replaces the waiting one.
-    rollout
-        Names the rollout: an answer to an order of another one is of no use.
-    demand
-        Which counters, since when.
-    state, settings, step
-        For the judge.
-    mixed_until_s
-        Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
-    weight_before
-        The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
-    """
-
-    key: str
-    rollout: str
-    demand: Demand
-    state: JudgeState
-    settings: JudgeSettings
-    step: Step
-    mixed_until_s: float | None
-    weight_before: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeAnswer:
-    """What came of an order. `assessment` is None where there was no telemetry to judge."""
-
-    order: JudgeOrder
-    health: TelemetryHealth
-    assessment: Assessment | None = None
-    new_intervals: int = 0
-    judged_until_s: float | None = None
-    interval_s: float | None = None
-    anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
-
-    @property
-    def question(self) -> tuple[str, str] | None:
-        """Name the rollout and the step that this answers; None where it answers nothing."""
-        return (self.order.rollout, self.order.step.key) if self.assessment is not None else None
-
-
-Deliver = Callable[[JudgeAnswer], None]
 
 
 class Judging:
@@ -90,6 +44,8 @@ class Judging:
         What one read of telemetry may take [s].
     settle_s
         Age from which a scrape is taken to be stored [s].
+    pods
+        Where the pods' own proxies are read, to learn from before a rollout; None: nowhere.
     """
 
     def __init__(
@@ -101,6 +57,7 @@ class Judging:
         period_s: float,
         call_timeout_s: float,
         settle_s: float = SETTLE_S,
+        pods: PodTelemetry | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._clock = clock
@@ -111,18 +68,27 @@ class Judging:
         self._blind = False
         self._orders: dict[str, tuple[JudgeOrder, Deliver]] = {}
         self._ordered = asyncio.Event()
+        self._beginners = Beginners(pods, call_timeout_s=call_timeout_s)
 
     def submit(self, order: JudgeOrder, deliver: Deliver) -> None:
         """Have `order` answered at the next occasion; `deliver` is called from the loop and must not wait."""
+        if self._beginners.renew(order, deliver):
+            return
         self._orders[order.key] = (order, deliver)
         self._ordered.set()
 
     def withdraw(self, key: str) -> None:
         """Forget a waiting order."""
         self._orders.pop(key, None)
+        self._beginners.withdraw(key)
 
     async def run(self) -> None:
         """Answer orders until cancelled. With nothing in flight, nothing is read."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer_forever(), name="answers")
+            tasks.create_task(self._beginners.run(self.submit), name="lessons")
+
+    async def _answer_forever(self) -> None:
         due_s = self._clock.monotonic_s()
         while True:
             await self._ordered.wait()
@@ -130,9 +96,14 @@ class Judging:
             due_s = self._clock.monotonic_s() + self._period_s
             self._ordered.clear()
             waiting, self._orders = self._orders, {}
+            waiting = self._beginners.set_aside(waiting)
             answers = await self.answer([order for order, _ in waiting.values()])
             for (_, deliver), answer in zip(waiting.values(), answers, strict=True):
                 deliver(answer)
+
+    async def learn(self, orders: Sequence[JudgeOrder]) -> None:
+        """Let rollouts that begin learn now. `run` does it by itself."""
+        await self._beginners.learn(orders)
 
     async def answer(self, orders: Sequence[JudgeOrder]) -> list[JudgeAnswer]:
         """Read, count and judge; one answer per order, in their order. Unreadable telemetry is an answer too."""
@@ -152,7 +123,7 @@ class Judging:
         if self._blind:
             log.info("telemetry is back")
         self._blind = False
-        return self._judge(orders, window)
+        return self._judge([self._beginners.taught(order) for order in orders], window)
 
     async def _fetch(self, demands: Sequence[Demand]) -> TelemetryWindow:
         async with asyncio.timeout(self._call_timeout_s):
@@ -187,6 +158,7 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         for order in orders
     ]
     results = build_intervals(window, demands, settle_s=settle_s)
+    orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
     assessments = judge(
         [
             JudgeRequest(
@@ -202,6 +174,15 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         _answer(order, result, assessment, now_s=window.query.end_s)
         for order, result, assessment in zip(orders, results, assessments, strict=True)
     ]
+
+
+def _with_common_edges(order: JudgeOrder, result: Statement) -> JudgeOrder:
+    """Forget a lesson whose histogram edges are all others than the callers': no latency could be judged at them."""
+    edges = next((interval.edges_ms for interval in result.intervals if interval.edges_ms), ())
+    if not order.dispersion or not edges or not order.state.edges_ms or set(edges) & set(order.state.edges_ms):
+        return order
+    lesson = usual("its pods' histograms have other edges than their callers'")
+    return replace(order, state=lesson.state, dispersion=lesson.said)
 
 
 def _anchor_s(window: TelemetryWindow) -> float:

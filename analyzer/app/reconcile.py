@@ -358,7 +358,12 @@ def _snapshot(
     assessment = None
     if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
         assessment = answer.assessment
-        state = replace(state, judged_until_s=answer.judged_until_s, interval_s=answer.interval_s)
+        state = replace(
+            state,
+            judged_until_s=answer.judged_until_s,
+            interval_s=answer.interval_s,
+            dispersion=answer.order.dispersion or state.dispersion,
+        )
     return state, Snapshot(
         target=observed.target.view,
         elapsed_s=elapsed_s,

@@ -62,6 +62,7 @@ class _Stored(BaseModel):
     intent: Intent | None = None
     hold: Hold | None = None
     verdict: Verdict = Verdict.NO_DATA
+    dispersion: str = ""
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = frozenset()
@@ -101,6 +102,7 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         intent=stored.intent,
         hold=stored.hold,
         verdict=stored.verdict,
+        dispersion=stored.dispersion,
         judge=judge,
         judged_until_s=kept.judged_until,
         interval_s=kept.interval_seconds,
@@ -134,6 +136,7 @@ def write_status(
         intent=state.intent,
         hold=state.hold,
         verdict=state.verdict,
+        dispersion=state.dispersion,
         judged=state.judged,
         notices=state.notices,
         told=state.told,

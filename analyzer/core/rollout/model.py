@@ -305,6 +305,8 @@ class RolloutState:
         Why nothing moves forward, if nothing may.
     verdict, evidence
         The judge's last word. `evidence` is not stored: the checkpoint gives it back.
+    dispersion
+        Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
     weights_since_s
@@ -333,6 +335,7 @@ class RolloutState:
     hold: Hold | None = None
     verdict: Verdict = Verdict.NO_DATA
     evidence: Evidence | None = None
+    dispersion: str = ""
     judge: JudgeState | None = None
     judged_until_s: float | None = None
     interval_s: float | None = None

@@ -36,11 +36,18 @@ def tell(
         urgency=urgency,
         rollout=state.rollout,
         what=what,
-        evidence=wording.full(state.evidence, stable=state.stable, canary=state.canary) if state.canary else "",
+        evidence=_evidence(state),
         done=done,
         to_do=to_do,
     )
     return replace(state, notices=(*state.notices, notice)[-_KEEP_NOTICES:])
+
+
+def _evidence(state: RolloutState) -> str:
+    if not state.canary:
+        return ""
+    said = wording.full(state.evidence, stable=state.stable, canary=state.canary)
+    return f"{said}\ndispersion: {state.dispersion}" if state.dispersion else said
 
 
 def tell_once(
@@ -183,7 +190,7 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
         return promoted(moved)
     if active_stage(intent.after) != active_stage(intent.before):
         # Other users, another population: their evidence must not be added to this.
-        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA)
+        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED
     moved = replace(moved, phase=after(state.phase, trigger), reason=intent.reason, message=intent.message)
     return tell(moved, "WeightAdvanced", Urgency.EVENT, intent.message)
