@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
         )
+        executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         judging = Judging(
             telemetry,
             clock,
@@ -127,6 +130,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             call_timeout_s=settings.call_timeout_s,
             settle_s=settings.settle_s,
             pods=pods,
+            executor=executor,
         )
         daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
