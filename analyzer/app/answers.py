@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from analyzer.app.ledger import Anomaly, Demand
+from analyzer.app.splits import NOTHING, Split
 from analyzer.core.judge.types import Assessment, JudgeSettings, JudgeState, Step
 from analyzer.core.rollout import TelemetryHealth
 
@@ -26,6 +27,8 @@ class JudgeOrder:
         Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
     weight_before
         The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
+    seen
+        Requests that this step has seen so far.
     dispersion
         Where `state` has its idea of ordinary variation from, in words; empty unless the rollout begins.
     """
@@ -38,6 +41,7 @@ class JudgeOrder:
     step: Step
     mixed_until_s: float | None
     weight_before: float | None = None
+    seen: Split = NOTHING
     dispersion: str = ""
 
     @property

@@ -17,7 +17,7 @@ from analyzer.app.beginners import Beginners
 from analyzer.app.history.lessons import PodTelemetry, usual
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
-from analyzer.app.splits import is_as_before
+from analyzer.app.splits import mark_old_splits
 from analyzer.core.judge import judge
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest
 from analyzer.core.rollout import TelemetryHealth
@@ -174,7 +174,7 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=tuple(_own(order, interval) for interval in result.intervals),
+                intervals=_own_intervals(order, result.intervals),
             )
             for order, result in zip(orders, results, strict=True)
         ]
@@ -208,12 +208,19 @@ def _anchor_s(window: TelemetryWindow) -> float:
     return float(first[0]) + _AFTER_SCRAPE * spacing_s
 
 
+def _own_intervals(order: JudgeOrder, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    own = [_own(order, interval) for interval in intervals]
+    if order.weight_before is None:
+        return tuple(own)
+    return tuple(mark_old_splits(own, before=order.weight_before, seen=order.seen))
+
+
 def _own(order: JudgeOrder, interval: Interval) -> Interval:
     """Take out of an interval what does not belong to this rollout.
 
     Before it began, and before it has any weight, requests to the canary are an older revision's: the labels are the same.
     What the stable version did then still tells how it usually does. In an interval in which the weight changed, the share
-    of requests says nothing; in one that was split by the old weight, it says nothing of the canary.
+    of requests says nothing.
     """
     began_s = interval.end_s - interval.seconds
     if order.demand.since_s is None or order.demand.weight <= 0:
@@ -222,8 +229,6 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
         return replace(interval, canary=canary, weight=0.0)
     if order.mixed_until_s is not None and began_s < order.mixed_until_s:
         return replace(interval, weight=0.0)
-    if order.weight_before is not None and is_as_before(interval, before=order.weight_before):
-        return replace(interval, in_effect=False)
     return interval
 
 

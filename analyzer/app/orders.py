@@ -3,6 +3,7 @@
 from analyzer.app.judging import JudgeOrder
 from analyzer.app.ledger import Demand, VersionSource
 from analyzer.app.plan import judge_settings
+from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
 from analyzer.core.judge import initial_state
 from analyzer.core.rollout import JUDGED, RolloutPlan, RolloutState, step_of
@@ -46,7 +47,15 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
         step=step_of(plan, state),
         mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
         weight_before=_weight_before(plan, state),
+        seen=_seen(plan, state),
     )
+
+
+def _seen(plan: RolloutPlan, state: RolloutState) -> Split:
+    """Tell what the present step has seen; nothing, where the evidence is of another, or lost with an earlier life."""
+    if state.evidence is None or state.judge is None or state.judge.step_key != step_of(plan, state).key:
+        return NOTHING
+    return Split(state.evidence.step_stable_requests, state.evidence.step_canary_requests)
 
 
 def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:

@@ -134,7 +134,7 @@ async def test_a_bug_in_learning_reaches_no_rollout(monkeypatch: pytest.MonkeyPa
         raise ZeroDivisionError
 
     monkeypatch.setattr("analyzer.app.history.lessons.learn", broken)
-    [lesson] = await lessons(Pods(pods_past(n=40)), [PUPIL])
+    [lesson] = await lessons(Pods(pods_past(n=40), START_S + 40 * EVERY_S), [PUPIL])
     assert lesson.said == "usual values: learning failed on its history (ZeroDivisionError); this is a bug of Serin"
 
 
@@ -152,7 +152,13 @@ async def test_many_that_begin_together_are_read_together_and_never_too_many_pod
     assert {len(query.workloads) for query in telemetry.queries} == {10}
     assert len({query.workloads for query in telemetry.queries}) == 2
     assert max(query.window_s for query in telemetry.queries) < 700
-    assert len(telemetry.queries) == 2 * 8
+    assert len(telemetry.queries) == 2 * (1 + 8)
+
+
+async def test_where_no_pods_report_an_hour_of_nothing_is_not_read() -> None:
+    telemetry = Pods(Past())
+    await lessons(telemetry, [PUPIL])
+    assert len(telemetry.queries) == 1
 
 
 async def test_only_as_much_is_read_as_is_wanted() -> None:

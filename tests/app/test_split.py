@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from analyzer.app.splits import is_as_before
+from analyzer.app.splits import NOTHING, Split, mark_old_splits
+from analyzer.core.judge import Interval
 from analyzer.core.rollout import HoldReason
 from tests.app.loop import POLICY, Loop
 from tests.app.test_turns import QUICK, quick_mesh
@@ -107,6 +108,26 @@ async def test_a_hold_stands_in_turns_that_ask_no_telemetry_and_in_a_new_life() 
     assert told(loop, "SampleRatio") == [False]
 
 
+async def test_of_a_quiet_service_several_intervals_tell_together() -> None:
+    mesh = quick_mesh()
+    mesh.requests_per_s = 4.0
+    mesh.behaviours["v1"].error_rate = mesh.behaviours["v2"].error_rate = 0.0
+    mesh.set_policy(judge={**QUICK["judge"], "dwell": {"min": "10s", "max": "30s"}})
+    loop = Loop(mesh)
+    await loop.until(lambda: loop.phase == "Progressing")
+    mesh.istiod_up = False
+    await loop.until(lambda: held(loop))
+    assert loop.weights[-1] == 50
+    for _ in range(60):
+        await loop.cycle()
+    assert held(loop)
+
+
+def is_old(interval: Interval, *, before: float, seen: Split = NOTHING) -> bool:
+    [marked] = mark_old_splits([interval], before=before, seen=seen)
+    return not marked.in_effect
+
+
 @pytest.mark.parametrize(("weight", "split_by", "before", "same"), [
     (50.0, 10.0, 10.0, True),
     (50.0, 50.0, 10.0, False),
@@ -120,16 +141,29 @@ def test_only_the_very_share_of_the_old_weight_is_taken_for_it(
 ) -> None:
     world = World(rate=1000.0, seconds=5.0, weight=split_by)
     interval = world.interval()
-    assert is_as_before(replace(interval, weight=weight), before=before) is same
+    assert is_old(replace(interval, weight=weight), before=before) is same
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_few_requests_are_not_taken_for_an_old_split(seed: int) -> None:
     world = World(seed=seed, rate=1.0, seconds=15.0, weight=50.0)
-    assert not is_as_before(world.interval(), before=10.0), f"seed {seed}"
+    assert not is_old(world.interval(), before=10.0), f"seed {seed}"
 
 
 def test_a_canary_that_hangs_half_of_its_requests_is_not_taken_for_an_old_split() -> None:
     world = World(rate=1000.0, seconds=5.0, weight=50.0)
     interval = world.interval(Behaviour(completed=0.5))
-    assert not is_as_before(interval, before=10.0)
+    assert not is_old(interval, before=10.0)
+
+
+def test_what_the_step_has_seen_helps_an_interval_that_cannot_tell_by_itself() -> None:
+    world = World(seed=4, rate=1.0, seconds=10.0, weight=10.0)
+    few = replace(world.interval(), weight=50.0)
+    assert not is_old(few, before=10.0)
+    assert is_old(few, before=10.0, seen=Split(stable=45, canary=5))
+    assert not is_old(few, before=10.0, seen=Split(stable=45, canary=45))
+
+
+def test_an_interval_of_the_new_split_is_not_taken_for_an_old_one_because_of_those_before() -> None:
+    world = World(rate=1000.0, seconds=5.0, weight=50.0)
+    assert not is_old(world.interval(), before=10.0, seen=Split(stable=900_000, canary=100_000))

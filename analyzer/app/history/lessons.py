@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from analyzer.app.history.pods import PodCounts, read_all_pods
-from analyzer.app.history.reading import WINDOW_S, FetchesTelemetry
+from analyzer.app.history.reading import WINDOW_S, FetchesTelemetry, fetch
 from analyzer.core.judge import initial_state, learn
 from analyzer.core.judge.types import History, JudgeSettings, JudgeState
 from analyzer.core.rollout.wording import count, duration
@@ -33,6 +33,8 @@ PATIENCE_S: Final = 30.0
 _PODS_TOGETHER: Final = 50
 """Read in one window of `WINDOW_S`: with 20 edges and a scrape every 15 s about 100,000 samples."""
 _SHORTEST_S: Final = 60.0
+_PROBE_S: Final = 150.0
+"""Longer than two scrapes of whoever scrapes once a minute."""
 
 
 class PodTelemetry(FetchesTelemetry, Protocol):
@@ -135,14 +137,21 @@ async def _teach_together(
     try:
         async with asyncio.timeout(call_timeout_s):
             now_s = await telemetry.now_s()
-        counts = await read_all_pods(
-            telemetry,
-            frozenset(pupil.stable for _, pupil in pupils),
-            from_s=now_s - LONGEST_S,
-            to_s=now_s,
-            timeout_s=call_timeout_s,
-            window_s=float(np.clip(WINDOW_S * _PODS_TOGETHER / pods, _SHORTEST_S, WINDOW_S)),
-            most=INTERVALS,
+        reporting = await _reporting(
+            telemetry, frozenset(pupil.stable for _, pupil in pupils), now_s=now_s, timeout_s=call_timeout_s
+        )
+        counts = (
+            {}
+            if not reporting
+            else await read_all_pods(
+                telemetry,
+                reporting,
+                from_s=now_s - LONGEST_S,
+                to_s=now_s,
+                timeout_s=call_timeout_s,
+                window_s=float(np.clip(WINDOW_S * _PODS_TOGETHER / pods, _SHORTEST_S, WINDOW_S)),
+                most=INTERVALS,
+            )
         )
     except (MetricsUnavailable, TimeoutError) as error:
         why = str(error) or f"no answer within {call_timeout_s:g} s"
@@ -152,6 +161,18 @@ async def _teach_together(
         taught[place] = _lesson(counts.get(pupil.stable), pupil)
         await asyncio.sleep(0)
     return taught
+
+
+async def _reporting(
+    telemetry: PodTelemetry, workloads: frozenset[Workload], *, now_s: float, timeout_s: float
+) -> frozenset[Workload]:
+    """Find those whose pods report at all: in many a mesh none do, and an hour of nothing need not be read."""
+    window = await fetch(telemetry, workloads, since_s=now_s - _PROBE_S, end_s=now_s, timeout_s=timeout_s)
+    there = {
+        (labels.get("destination_workload_namespace"), labels.get("destination_workload"))
+        for labels in window.requests.labels
+    }
+    return frozenset(workload for workload in workloads if workload in there)
 
 
 def _lesson(counts: PodCounts | None, pupil: Pupil) -> Lesson:
