@@ -15,6 +15,7 @@ import structlog
 from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
 from analyzer.app.beginners import Beginners
 from analyzer.app.history.lessons import PodTelemetry, usual
+from analyzer.app.history.reading import anchor
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
 from analyzer.app.splits import mark_old_splits
@@ -27,9 +28,6 @@ from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
 __all__ = ["Deliver", "JudgeAnswer", "JudgeOrder", "Judging"]
 
 log = structlog.get_logger("serin.judging")
-
-_AFTER_SCRAPE = 0.05
-"""Intervals end this share of the scrape interval after a scrape: scrapes come within a few milliseconds of their time."""
 
 
 class Judging:
@@ -161,7 +159,8 @@ def _judge_alone(order: JudgeOrder, window: TelemetryWindow, settle_s: float) ->
 
 
 def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settle_s: float) -> list[JudgeAnswer]:
-    anchor_s = _anchor_s(window)
+    # On any other grid than the scrapes' the counts of an interval would wait for its end.
+    anchor_s = anchor(window, after_s=0.0) or window.query.end_s
     demands = [
         order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
         for order in orders
@@ -192,20 +191,6 @@ def _with_common_edges(order: JudgeOrder, result: Statement) -> JudgeOrder:
         return order
     lesson = usual("its pods' histograms have other edges than their callers'")
     return replace(order, state=lesson.state, dispersion=lesson.said)
-
-
-def _anchor_s(window: TelemetryWindow) -> float:
-    """Say where the intervals of a new rollout begin: just after a scrape.
-
-    So each interval ends just after a scrape too, and is complete as soon as that is stored; on any other grid its counts
-    would wait for its end.
-    """
-    reporters = window.reporters
-    if not reporters.times.size:
-        return window.query.end_s
-    first = reporters.times[: reporters.offsets[1]]
-    spacing_s = float(np.median(np.diff(first))) if first.size > 1 else 0.0
-    return float(first[0]) + _AFTER_SCRAPE * spacing_s
 
 
 def _own_intervals(order: JudgeOrder, intervals: Sequence[Interval]) -> tuple[Interval, ...]:

@@ -129,11 +129,12 @@ async def test_a_past_that_does_not_come_is_not_waited_for() -> None:
     assert first.said == second.said == "usual values: its history was not read within 0.05 s"
 
 
-async def test_a_bug_in_learning_reaches_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+@pytest.mark.parametrize("part", ["learn", "read_all_pods"])
+async def test_a_bug_in_learning_reaches_no_rollout(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("analyzer.app.history.lessons.learn", broken)
+    monkeypatch.setattr(f"analyzer.app.history.lessons.{part}", broken)
     [lesson] = await lessons(Pods(pods_past(n=40), START_S + 40 * EVERY_S), [PUPIL])
     assert lesson.said == "usual values: learning failed on its history (ZeroDivisionError); this is a bug of Serin"
 

@@ -5,7 +5,7 @@ values. So nothing here may fail a rollout, or delay it for long.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -133,34 +133,41 @@ def _chunks(waiting: Sequence[tuple[int, Pupil]]) -> Iterator[list[tuple[int, Pu
 async def _teach_together(
     telemetry: PodTelemetry, pupils: Sequence[tuple[int, Pupil]], *, call_timeout_s: float
 ) -> dict[int, Lesson]:
-    pods = max(sum(pupil.pods for _, pupil in pupils), 1)
     try:
-        async with asyncio.timeout(call_timeout_s):
-            now_s = await telemetry.now_s()
-        reporting = await _reporting(
-            telemetry, frozenset(pupil.stable for _, pupil in pupils), now_s=now_s, timeout_s=call_timeout_s
-        )
-        counts = (
-            {}
-            if not reporting
-            else await read_all_pods(
-                telemetry,
-                reporting,
-                from_s=now_s - LONGEST_S,
-                to_s=now_s,
-                timeout_s=call_timeout_s,
-                window_s=float(np.clip(WINDOW_S * _PODS_TOGETHER / pods, _SHORTEST_S, WINDOW_S)),
-                most=INTERVALS,
-            )
-        )
+        counts = await _read(telemetry, [pupil for _, pupil in pupils], call_timeout_s=call_timeout_s)
     except (MetricsUnavailable, TimeoutError) as error:
         why = str(error) or f"no answer within {call_timeout_s:g} s"
         return {place: usual(f"its history could not be read ({why})") for place, _ in pupils}
+    except Exception as error:
+        # A bug that one service's past brings to light must not end the daemon.
+        log.exception("reading histories failed: a bug of Serin", policies=[pupil.key for _, pupil in pupils])
+        return {place: _bug(error) for place, _ in pupils}
     taught = {}
     for place, pupil in pupils:
         taught[place] = _lesson(counts.get(pupil.stable), pupil)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # others have their turn
     return taught
+
+
+async def _read(
+    telemetry: PodTelemetry, pupils: Sequence[Pupil], *, call_timeout_s: float
+) -> Mapping[Workload, PodCounts]:
+    pods = max(sum(pupil.pods for pupil in pupils), 1)
+    async with asyncio.timeout(call_timeout_s):
+        now_s = await telemetry.now_s()
+    stable = frozenset(pupil.stable for pupil in pupils)
+    reporting = await _reporting(telemetry, stable, now_s=now_s, timeout_s=call_timeout_s)
+    if not reporting:
+        return {}
+    return await read_all_pods(
+        telemetry,
+        reporting,
+        from_s=now_s - LONGEST_S,
+        to_s=now_s,
+        timeout_s=call_timeout_s,
+        window_s=float(np.clip(WINDOW_S * _PODS_TOGETHER / pods, _SHORTEST_S, WINDOW_S)),
+        most=INTERVALS,
+    )
 
 
 async def _reporting(
@@ -185,11 +192,15 @@ def _lesson(counts: PodCounts | None, pupil: Pupil) -> Lesson:
     try:
         state = initial_state(learn(history_of_pods(counts), pupil.settings))
     except Exception as error:
-        # A bug that one service's past brings to light must not reach its rollout, or the others'.
+        # Nor must it reach its rollout, or the others'.
         log.exception("learning failed: a bug of Serin", policy=pupil.key)
-        return usual(f"learning failed on its history ({type(error).__name__}); this is a bug of Serin")
+        return _bug(error)
     pods = int(counts.requests.any(axis=0).sum())
     return Lesson(state, f"learned from {_pods(pods)} over {duration(used * counts.seconds)}")
+
+
+def _bug(error: Exception) -> Lesson:
+    return usual(f"learning failed on its history ({type(error).__name__}); this is a bug of Serin")
 
 
 def _pods(pods: int) -> str:
