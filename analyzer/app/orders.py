@@ -1,5 +1,7 @@
 """What a rollout in flight wants to have judged."""
 
+from dataclasses import replace
+
 from analyzer.app.judging import JudgeOrder
 from analyzer.app.ledger import Demand, VersionSource
 from analyzer.app.plan import judge_settings
@@ -43,7 +45,7 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
             canary_youngest_pod_at_s=target.pods[state.canary].youngest_at_s,
         ),
         state=state.judge or initial_state(),
-        settings=judge_settings(policy),
+        settings=replace(judge_settings(policy), sticky_users=plan.sticky_users),
         step=step_of(plan, state),
         mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
         weight_before=_weight_before(plan, state),
@@ -62,6 +64,14 @@ def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
     if plan.sticky_users or len(state.weights_before) != len(state.weights):
         return None
     return state.weights_before[active_stage(state.weights)]
+
+
+def splits_by_weight(stages: tuple[StageTarget, ...]) -> bool:
+    """Tell whether what is counted is split by the weights, and by nothing else.
+
+    A stage that shares its versions with other routes and cannot be told from them is counted with their requests.
+    """
+    return not any(stage.shared and _routes(stage) is None for stage in stages)
 
 
 def _routes(stage: StageTarget) -> frozenset[str] | None:

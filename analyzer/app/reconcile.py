@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
-from analyzer.app.orders import order_of, question_of
+from analyzer.app.orders import order_of, question_of, splits_by_weight
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.plan import rollout_plan
 from analyzer.app.report import Reporter
@@ -172,7 +172,12 @@ class Reconciler:
         if isinstance(target, Problem):
             return target
         plan = rollout_plan(policy)
-        return Observed(policy, replace(plan, observe_only=plan.observe_only or self._services.dry_run), target)
+        plan = replace(
+            plan,
+            observe_only=plan.observe_only or self._services.dry_run,
+            sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
+        )
+        return Observed(policy, plan, target)
 
     def _taken(self, policy: CanaryPolicy) -> Problem | None:
         """Two policies on one VirtualService would fight: the older one has it."""

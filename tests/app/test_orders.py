@@ -51,3 +51,9 @@ async def test_a_stage_is_judged_on_all_of_its_routes_together(
 ) -> None:
     order = await order_for(routes)
     assert order.demand.routes == (None if judged is None else frozenset(judged))
+
+
+async def test_where_others_requests_are_counted_too_the_canarys_share_is_not_held_to_its_weight() -> None:
+    assert (await order_for({"primary": True, None: True, "legacy": False})).settings.sticky_users
+    assert not (await order_for({"primary": True, "legacy": False})).settings.sticky_users
+    assert not (await order_for({"primary": True, None: True})).settings.sticky_users

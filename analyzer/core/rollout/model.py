@@ -62,7 +62,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """The policy, as far as decisions need it. All durations in seconds."""
+    """The policy, as far as decisions need it. All durations in seconds.
+
+    `sticky_users`: the canary's share of the requests need not be its weight's, and is not held to it.
+    """
 
     stages: tuple[StagePlan, ...]
     observe_only: bool = False
