@@ -52,7 +52,11 @@ class JudgeOrder:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAnswer:
-    """What came of an order. `assessment` is None where there was no telemetry to judge."""
+    """What came of an order.
+
+    `assessment` is None where there was no telemetry to judge. `strays` names proxies that do not split by the weight, where
+    the shares are in doubt.
+    """
 
     order: JudgeOrder
     health: TelemetryHealth
@@ -61,6 +65,7 @@ class JudgeAnswer:
     judged_until_s: float | None = None
     interval_s: float | None = None
     anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
+    strays: str = ""
 
     @property
     def question(self) -> tuple[str, str] | None:

@@ -19,9 +19,11 @@ from analyzer.app.history.reading import anchor
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
 from analyzer.app.splits import mark_old_splits
+from analyzer.app.strays import name_strays
 from analyzer.core.judge import judge
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest
 from analyzer.core.rollout import TelemetryHealth
+from analyzer.core.rollout.sampling import DOUBT
 from analyzer.errors import MetricsUnavailable
 from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
 
@@ -179,7 +181,7 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         ]
     )
     return [
-        _answer(order, result, assessment, now_s=window.query.end_s)
+        _answer(order, result, assessment, window=window)
         for order, result, assessment in zip(orders, results, assessments, strict=True)
     ]
 
@@ -217,15 +219,17 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
     return interval
 
 
-def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:
+def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, window: TelemetryWindow) -> JudgeAnswer:
+    doubtful = not order.settings.sticky_users and assessment.evidence.sample_ratio_log_e >= DOUBT
     return JudgeAnswer(
         order=order,
-        health=_health(result, now_s=now_s),
+        health=_health(result, now_s=window.query.end_s),
         assessment=assessment,
         new_intervals=len(result.intervals),
         judged_until_s=result.until_s,
         interval_s=result.interval_s,
         anomalies=result.anomalies,
+        strays=name_strays(order, window, result) if doubtful else "",
     )
 
 

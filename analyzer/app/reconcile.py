@@ -40,7 +40,7 @@ log = structlog.get_logger("serin.turn")
 _MAX_BACKOFF_S = 30.0
 _UNDELIVERED_S = 5.0
 _MATERIAL = (
-    "phase", "reason", "weights", "intent", "hold", "verdict", "judged", "told", "stable_revision", "canary_revision",
+    "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
 
@@ -281,6 +281,8 @@ class Reconciler:
         recorded = self._recorded
         if recorded is None or any(getattr(state, name) != getattr(recorded, name) for name in _MATERIAL):
             return True
+        if (state.hold and state.hold.reason) != (recorded.hold and recorded.hold.reason):
+            return True  # its message counts on with each interval
         if set(state.notices) - set(recorded.notices):
             return True
         if state.phase not in IN_FLIGHT or state.phase is Phase.ROLLING_BACK:
@@ -374,4 +376,5 @@ def _snapshot(
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=assessment,
+        strays=answer.strays if answer is not None else "",
     )

@@ -87,6 +87,15 @@ async def test_a_mismatch_that_lasts_pages_once() -> None:
     assert told(loop, "SampleRatioLasts") == [False]
 
 
+async def test_a_hold_that_lasts_is_written_no_oftener_than_evidence_is() -> None:
+    loop = await without_istiod()
+    await loop.until(lambda: held(loop))
+    written = loop.mesh.read(POLICY)["status"]["turn"]
+    for _ in range(24):
+        await loop.cycle()
+    assert loop.mesh.read(POLICY)["status"]["turn"] - written <= 5  # two minutes, a checkpoint each 30 s
+
+
 async def test_users_that_stick_are_not_held_to_the_weights() -> None:
     loop = await without_istiod(stickyUsers=True)
     for _ in range(20):

@@ -179,12 +179,15 @@ class Snapshot:
         None: telemetry was not asked in this turn.
     assessment
         The judge's answer to this turn's telemetry.
+    strays
+        Proxies that do not split requests by the weight, in words; empty where none is known.
     """
 
     target: TargetView | Problem
     elapsed_s: float
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
+    strays: str = ""
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------

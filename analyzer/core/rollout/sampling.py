@@ -45,7 +45,9 @@ def watch_share(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> R
     evidence = snapshot.assessment.evidence
     if plan.sticky_users or not (_unreached(state, evidence) or evidence.sample_ratio_log_e >= DOUBT):
         return None
-    message = _message(state, evidence)
+    message = _message(state, evidence) + (
+        f" Proxies with another split: {snapshot.strays}." if snapshot.strays else ""
+    )
     if _is_new(state):
         return replace(state, message=f"Waits for the weight to take effect: {message}")
     told = tell_once(
