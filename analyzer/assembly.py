@@ -3,6 +3,7 @@
 import random
 import socket
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,15 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             on_query=metrics.count_queries,
         )
         stack.push_async_callback(telemetry.aclose)
+        # Apart from the other, so that a history that cannot be read blinds nobody.
+        pods = PrometheusTelemetry(
+            settings.prometheus_url,
+            reporter="destination",
+            deadline_s=settings.call_timeout_s,
+            bearer_token_file=settings.bearer_token_file,
+            on_query=metrics.count_queries,
+        )
+        stack.push_async_callback(pods.aclose)
         cache = ClusterCache(
             cluster,
             WATCHED,
@@ -132,6 +142,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
         )
+        executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         judging = Judging(
             telemetry,
             clock,
@@ -139,6 +151,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             period_s=settings.period_s,
             call_timeout_s=settings.call_timeout_s,
             settle_s=settings.settle_s,
+            pods=pods,
+            executor=executor,
         )
         daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)

@@ -5,72 +5,31 @@ once per period: one read, one pass of the ledger, one call of the judge, howeve
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 
 import numpy as np
 import structlog
 
+from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
+from analyzer.app.beginners import Beginners
+from analyzer.app.history.lessons import PodTelemetry, usual
+from analyzer.app.history.reading import anchor
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
+from analyzer.app.splits import mark_old_splits
+from analyzer.app.strays import name_strays
 from analyzer.core.judge import judge
-from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
+from analyzer.core.judge.types import Assessment, Interval, JudgeRequest
 from analyzer.core.rollout import TelemetryHealth
+from analyzer.core.rollout.sampling import DOUBT
 from analyzer.errors import MetricsUnavailable
 from analyzer.ports import Clock, Telemetry, TelemetryQuery, TelemetryWindow
 
+__all__ = ["Deliver", "JudgeAnswer", "JudgeOrder", "Judging"]
+
 log = structlog.get_logger("serin.judging")
-
-_AFTER_SCRAPE = 0.05
-"""Intervals end this share of the scrape interval after a scrape: scrapes come within a few milliseconds of their time."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeOrder:
-    """What one policy wants judged.
-
-    Attributes
-    ----------
-    key
-        `namespace/name` of the policy; a new order replaces the waiting one.
-    rollout
-        Names the rollout: an answer to an order of another one is of no use.
-    demand
-        Which counters, since when.
-    state, settings, step
-        For the judge.
-    mixed_until_s
-        Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
-    """
-
-    key: str
-    rollout: str
-    demand: Demand
-    state: JudgeState
-    settings: JudgeSettings
-    step: Step
-    mixed_until_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeAnswer:
-    """What came of an order. `assessment` is None where there was no telemetry to judge."""
-
-    order: JudgeOrder
-    health: TelemetryHealth
-    assessment: Assessment | None = None
-    new_intervals: int = 0
-    judged_until_s: float | None = None
-    interval_s: float | None = None
-    anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
-
-    @property
-    def question(self) -> tuple[str, str] | None:
-        """Name the rollout and the step that this answers; None where it answers nothing."""
-        return (self.order.rollout, self.order.step.key) if self.assessment is not None else None
-
-
-Deliver = Callable[[JudgeAnswer], None]
 
 
 class Judging:
@@ -86,6 +45,11 @@ class Judging:
         What one read of telemetry may take [s].
     settle_s
         Age from which a scrape is taken to be stored [s].
+    pods
+        Where the pods' own proxies are read, to learn from before a rollout; None: nowhere.
+    executor
+        Counts and judges while the event loop goes on: a thousand rollouts take half a second. None: the event loop itself,
+        where time is simulated, say. The answers are the same.
     """
 
     def __init__(
@@ -97,6 +61,8 @@ class Judging:
         period_s: float,
         call_timeout_s: float,
         settle_s: float = SETTLE_S,
+        pods: PodTelemetry | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._clock = clock
@@ -104,21 +70,31 @@ class Judging:
         self._period_s = period_s
         self._call_timeout_s = call_timeout_s
         self._settle_s = settle_s
+        self._executor = executor
         self._blind = False
         self._orders: dict[str, tuple[JudgeOrder, Deliver]] = {}
         self._ordered = asyncio.Event()
+        self._beginners = Beginners(pods, call_timeout_s=call_timeout_s)
 
     def submit(self, order: JudgeOrder, deliver: Deliver) -> None:
         """Have `order` answered at the next occasion; `deliver` is called from the loop and must not wait."""
+        if self._beginners.renew(order, deliver):
+            return
         self._orders[order.key] = (order, deliver)
         self._ordered.set()
 
     def withdraw(self, key: str) -> None:
         """Forget a waiting order."""
         self._orders.pop(key, None)
+        self._beginners.withdraw(key)
 
     async def run(self) -> None:
         """Answer orders until cancelled. With nothing in flight, nothing is read."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer_forever(), name="answers")
+            tasks.create_task(self._beginners.run(self.submit), name="lessons")
+
+    async def _answer_forever(self) -> None:
         due_s = self._clock.monotonic_s()
         while True:
             await self._ordered.wait()
@@ -126,9 +102,14 @@ class Judging:
             due_s = self._clock.monotonic_s() + self._period_s
             self._ordered.clear()
             waiting, self._orders = self._orders, {}
+            waiting = self._beginners.set_aside(waiting)
             answers = await self.answer([order for order, _ in waiting.values()])
             for (_, deliver), answer in zip(waiting.values(), answers, strict=True):
                 deliver(answer)
+
+    async def learn(self, orders: Sequence[JudgeOrder]) -> None:
+        """Let rollouts that begin learn now. `run` does it by itself."""
+        await self._beginners.learn(orders)
 
     async def answer(self, orders: Sequence[JudgeOrder]) -> list[JudgeAnswer]:
         """Read, count and judge; one answer per order, in their order. Unreadable telemetry is an answer too."""
@@ -148,7 +129,10 @@ class Judging:
         if self._blind:
             log.info("telemetry is back")
         self._blind = False
-        return self._judge(orders, window)
+        taught = [self._beginners.taught(order) for order in orders]
+        if self._executor is None:
+            return self._judge(taught, window)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._judge, taught, window)
 
     async def _fetch(self, demands: Sequence[Demand]) -> TelemetryWindow:
         async with asyncio.timeout(self._call_timeout_s):
@@ -177,41 +161,45 @@ def _judge_alone(order: JudgeOrder, window: TelemetryWindow, settle_s: float) ->
 
 
 def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settle_s: float) -> list[JudgeAnswer]:
-    anchor_s = _anchor_s(window)
+    # On any other grid than the scrapes' the counts of an interval would wait for its end.
+    anchor_s = anchor(window, after_s=0.0) or window.query.end_s
     demands = [
         order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
         for order in orders
     ]
     results = build_intervals(window, demands, settle_s=settle_s)
+    orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
     assessments = judge(
         [
             JudgeRequest(
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=tuple(_own(order, interval) for interval in result.intervals),
+                intervals=_own_intervals(order, result.intervals),
             )
             for order, result in zip(orders, results, strict=True)
         ]
     )
     return [
-        _answer(order, result, assessment, now_s=window.query.end_s)
+        _answer(order, result, assessment, window=window)
         for order, result, assessment in zip(orders, results, assessments, strict=True)
     ]
 
 
-def _anchor_s(window: TelemetryWindow) -> float:
-    """Say where the intervals of a new rollout begin: just after a scrape.
+def _with_common_edges(order: JudgeOrder, result: Statement) -> JudgeOrder:
+    """Forget a lesson whose histogram edges are all others than the callers': no latency could be judged at them."""
+    edges = next((interval.edges_ms for interval in result.intervals if interval.edges_ms), ())
+    if not order.dispersion or not edges or not order.state.edges_ms or set(edges) & set(order.state.edges_ms):
+        return order
+    lesson = usual("its pods' histograms have other edges than their callers'")
+    return replace(order, state=lesson.state, dispersion=lesson.said)
 
-    So each interval ends just after a scrape too, and is complete as soon as that is stored; on any other grid its counts
-    would wait for its end.
-    """
-    reporters = window.reporters
-    if not reporters.times.size:
-        return window.query.end_s
-    first = reporters.times[: reporters.offsets[1]]
-    spacing_s = float(np.median(np.diff(first))) if first.size > 1 else 0.0
-    return float(first[0]) + _AFTER_SCRAPE * spacing_s
+
+def _own_intervals(order: JudgeOrder, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    own = [_own(order, interval) for interval in intervals]
+    if order.weight_before is None:
+        return tuple(own)
+    return tuple(mark_old_splits(own, before=order.weight_before, seen=order.seen))
 
 
 def _own(order: JudgeOrder, interval: Interval) -> Interval:
@@ -227,19 +215,21 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
         canary = replace(interval.canary, requests=0, errors=0, latency_counts=nothing)
         return replace(interval, canary=canary, weight=0.0)
     if order.mixed_until_s is not None and began_s < order.mixed_until_s:
-        interval = replace(interval, weight=0.0)
+        return replace(interval, weight=0.0)
     return interval
 
 
-def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:
+def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, window: TelemetryWindow) -> JudgeAnswer:
+    doubtful = not order.settings.sticky_users and assessment.evidence.sample_ratio_log_e >= DOUBT
     return JudgeAnswer(
         order=order,
-        health=_health(result, now_s=now_s),
+        health=_health(result, now_s=window.query.end_s),
         assessment=assessment,
         new_intervals=len(result.intervals),
         judged_until_s=result.until_s,
         interval_s=result.interval_s,
         anomalies=result.anomalies,
+        strays=name_strays(order, window, result) if doubtful else "",
     )
 
 

@@ -1,13 +1,17 @@
 """What a rollout in flight wants to have judged."""
 
+from dataclasses import replace
+
 from analyzer.app.judging import JudgeOrder
 from analyzer.app.ledger import Demand, VersionSource
 from analyzer.app.plan import judge_settings
+from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
 from analyzer.core.judge import initial_state
 from analyzer.core.rollout import JUDGED, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.routes import StageTarget
 from analyzer.ports import Workload
 
 PROPAGATION_S = 5.0
@@ -32,7 +36,7 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
             stable=stable,
             canary=canary,
             services=frozenset(hosts | {host.partition(".")[0] for host in hosts}),
-            route=target.stages[stage].routes[0].name if target.stages[stage].shared else None,
+            routes=_routes(target.stages[stage]),
             since_s=state.judged_until_s,
             interval_s=state.interval_s,
             weight=state.weights[stage],
@@ -41,10 +45,43 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
             canary_youngest_pod_at_s=target.pods[state.canary].youngest_at_s,
         ),
         state=state.judge or initial_state(),
-        settings=judge_settings(policy),
+        settings=replace(judge_settings(policy), sticky_users=plan.sticky_users),
         step=step_of(plan, state),
         mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
+        weight_before=_weight_before(plan, state),
+        seen=_seen(plan, state),
     )
+
+
+def _seen(plan: RolloutPlan, state: RolloutState) -> Split:
+    """Tell what the present step has seen; nothing, where the evidence is of another, or lost with an earlier life."""
+    if state.evidence is None or state.judge is None or state.judge.step_key != step_of(plan, state).key:
+        return NOTHING
+    return Split(state.evidence.step_stable_requests, state.evidence.step_canary_requests)
+
+
+def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
+    if plan.sticky_users or len(state.weights_before) != len(state.weights):
+        return None
+    return state.weights_before[active_stage(state.weights)]
+
+
+def splits_by_weight(stages: tuple[StageTarget, ...]) -> bool:
+    """Tell whether what is counted is split by the weights, and by nothing else.
+
+    A stage that shares its versions with other routes and cannot be told from them is counted with their requests.
+    """
+    return not any(stage.shared and _routes(stage) is None for stage in stages)
+
+
+def _routes(stage: StageTarget) -> frozenset[str] | None:
+    """Name the routes that a stage is judged on; None: the versions as a whole.
+
+    That is right where they serve nobody else, and all that can be done where a route of the stage has no name by which
+    telemetry could tell its users from others'.
+    """
+    names = frozenset(route.name for route in stage.routes if route.name is not None)
+    return names if stage.shared and len(names) == len(stage.routes) else None
 
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
-from analyzer.app.orders import order_of, question_of
+from analyzer.app.orders import order_of, question_of, splits_by_weight
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.plan import rollout_plan
 from analyzer.app.report import Reporter
@@ -40,9 +40,11 @@ log = structlog.get_logger("serin.turn")
 _MAX_BACKOFF_S = 30.0
 _UNDELIVERED_S = 5.0
 _MATERIAL = (
-    "phase", "reason", "weights", "intent", "hold", "verdict", "judged", "told", "stable_revision", "canary_revision",
+    "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
+
+_GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,12 @@ class Reconciler:
         if isinstance(target, Problem):
             return target
         plan = rollout_plan(policy)
-        return Observed(policy, replace(plan, observe_only=plan.observe_only or self._services.dry_run), target)
+        plan = replace(
+            plan,
+            observe_only=plan.observe_only or self._services.dry_run,
+            sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
+        )
+        return Observed(policy, plan, target)
 
     def _taken(self, policy: CanaryPolicy) -> Problem | None:
         """Two policies on one VirtualService would fight: the older one has it."""
@@ -285,16 +292,13 @@ class Reconciler:
         recorded = self._recorded
         if recorded is None or any(getattr(state, name) != getattr(recorded, name) for name in _MATERIAL):
             return True
+        if (state.hold and state.hold.reason) != (recorded.hold and recorded.hold.reason):
+            return True  # its message counts on with each interval
         if set(state.notices) - set(recorded.notices):
             return True
         if state.phase not in IN_FLIGHT or state.phase is Phase.ROLLING_BACK:
             return state.notices != recorded.notices  # no checkpoint will come to take the delivered ones off
-        moved_on = (state.judged_until_s, state.waiting_s, state.blind_s, state.notices) != (
-            recorded.judged_until_s,
-            recorded.waiting_s,
-            recorded.blind_s,
-            recorded.notices,
-        )
+        moved_on = any(getattr(state, name) != getattr(recorded, name) for name in _GROWING)
         return moved_on and self._services.clock.monotonic_s() - self._recorded_at_s >= self._services.checkpoint_s
 
     def _wait_s(self) -> float:
@@ -366,10 +370,16 @@ def _snapshot(
     assessment = None
     if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
         assessment = answer.assessment
-        state = replace(state, judged_until_s=answer.judged_until_s, interval_s=answer.interval_s)
+        state = replace(
+            state,
+            judged_until_s=answer.judged_until_s,
+            interval_s=answer.interval_s,
+            dispersion=answer.order.dispersion or state.dispersion,
+        )
     return state, Snapshot(
         target=observed.target.view,
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=assessment,
+        strays=answer.strays if answer is not None else "",
     )

@@ -13,7 +13,6 @@ show          the same for people
 recorded      a rollout out of Prometheus' past
 surroundings  pods, ages and history that go with it
 weights       the weight that the traffic had
-pods          a workload, pod by pod
 pseudo        pseudo-canaries made of a workload's own pods
 calibrate     how often a policy rolls them back
 mend          which setting would help

@@ -20,7 +20,7 @@ from analyzer.replay.course import Decision, at_weight, follow, plan_of
 from analyzer.replay.pseudo import Draw, draw_rollouts, history_before, interval_at
 
 if TYPE_CHECKING:
-    from analyzer.replay.pods import PodCounts
+    from analyzer.app.history.pods import PodCounts
 
 ROLLOUTS: Final = 200
 ENOUGH: Final = 50

@@ -16,7 +16,7 @@ from analyzer.core.judge.types import History, Interval, VersionCounts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from analyzer.replay.pods import PodCounts
+    from analyzer.app.history.pods import PodCounts
 
 HISTORY: Final = 240
 """Intervals before a rollout that the judge may learn from; no more than half of what there is."""

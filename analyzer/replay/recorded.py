@@ -8,44 +8,20 @@ What Prometheus does not know is taken as follows, and told:
 - Pods and their age: as given; else as their own proxies tell (see `surroundings.py`); else one warm pod each.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
 
-import numpy as np
-
+from analyzer.app.history.reading import TIMEOUT_S, UNKNOWN_INTERVAL_S, WINDOW_S, FetchesTelemetry, anchor, fetch
 from analyzer.app.ledger import SETTLE_S, Demand, VersionSource, build_intervals
 from analyzer.app.ledger.types import reach_s
 from analyzer.core.judge.types import Interval
 from analyzer.core.rollout.weights import next_weights
-from analyzer.errors import MetricsUnavailable, PolicyError
+from analyzer.errors import PolicyError
 from analyzer.policy.model import CanaryPolicy
-from analyzer.ports import TelemetryQuery, TelemetryWindow, Workload
+from analyzer.ports import Workload
 from analyzer.replay.course import plan_of
 from analyzer.replay.lines import Header, IntervalLine, Record
 from analyzer.replay.weights import WeightFollower
-
-WINDOW_S: Final = 480.0
-"""One read; with what baselines need before it, no longer than the daemon's longest."""
-UNKNOWN_INTERVAL_S: Final = 15.0
-TIMEOUT_S: Final = 120.0
-"""For one read; hours ago, Prometheus reads from disk."""
-_AFTER_SCRAPE: Final = 0.05
-
-
-class FetchesTelemetry(Protocol):
-    """The half of the port `Telemetry` that tells no time: the past needs no clock."""
-
-    async def fetch(self, query: TelemetryQuery) -> TelemetryWindow:
-        """Read raw samples.
-
-        Raises
-        ------
-        MetricsUnavailable
-            No answer, or none that can be trusted.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +126,7 @@ async def _intervals(
         key=recording.name,
         stable=VersionSource(recording.stable),
         canary=VersionSource(recording.canary),
-        route=recording.route,
+        routes=None if recording.route is None else frozenset({recording.route}),
         stable_pods=recording.stable_pods or 1,
         canary_pods=recording.canary_pods or 1,
         canary_youngest_pod_at_s=recording.canary_since_s,
@@ -184,36 +160,6 @@ async def _intervals(
         if end_s >= last_s:
             return
         end_s = min(end_s + WINDOW_S, last_s)
-
-
-async def fetch(
-    telemetry: FetchesTelemetry, workloads: frozenset[Workload], *, since_s: float, end_s: float, timeout_s: float
-) -> TelemetryWindow:
-    """Read the samples in `(since_s, end_s]`.
-
-    Raises
-    ------
-    MetricsUnavailable
-        It did not answer, or not in time.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await telemetry.fetch(TelemetryQuery(workloads, end_s, end_s - since_s))
-    except TimeoutError:
-        message = f"Telemetry up to {end_s:.0f} was not read within {timeout_s:g} s."
-        raise MetricsUnavailable(message) from None
-
-
-def anchor(window: TelemetryWindow, *, after_s: float) -> float | None:
-    """Find where intervals begin: just after the first scrape since a time, so that each ends just after one too."""
-    reporters = window.reporters
-    if not reporters.times.size:
-        return None
-    first = reporters.times[: reporters.offsets[1]]
-    spacing_s = float(np.median(np.diff(first))) if first.size > 1 else 0.0
-    later = first[first >= after_s]
-    begun_s = float(later[0]) if later.size else after_s
-    return round(begun_s + _AFTER_SCRAPE * spacing_s, 3)  # the ledger counts in milliseconds
 
 
 class _Weights:

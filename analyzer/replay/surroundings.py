@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
+from analyzer.app.history.pods import PodCounts, read_pods
+from analyzer.app.history.reading import FetchesTelemetry
 from analyzer.core.judge.types import VersionCounts
 from analyzer.ports import Workload
 from analyzer.replay.lines import Header, HistoryLine, IntervalLine, Record
-from analyzer.replay.pods import PodCounts, read_pods
-from analyzer.replay.recorded import FetchesTelemetry, Recording
+from analyzer.replay.recorded import Recording
 
 HISTORY_S: Final = 3600.0
 

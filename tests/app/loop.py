@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from analyzer.app.history.lessons import PodTelemetry
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
@@ -106,6 +107,7 @@ class Loop:
     sink: RecordingSink = field(default_factory=RecordingSink)
     alerts: list[Alert] = field(default_factory=list)
     life: Incarnation | None = None
+    pods: PodTelemetry | None = None
 
     def begin_life(self) -> Incarnation:
         cluster = FaultyCluster(self.mesh.cluster, self._decide)
@@ -127,7 +129,7 @@ class Loop:
             cluster=cluster,
             view=view,
             reconciler=Reconciler(services, POLICY),
-            judging=Judging(telemetry, self.mesh.clock, metrics, period_s=1.0, call_timeout_s=5.0),
+            judging=Judging(telemetry, self.mesh.clock, metrics, period_s=1.0, call_timeout_s=5.0, pods=self.pods),
             outbox=outbox,
         )
         return self.life
@@ -154,6 +156,7 @@ class Loop:
     async def _turns(self) -> None:
         life = self.life or self.begin_life()
         if life.result is not None and life.result.order is not None:
+            await life.judging.learn([life.result.order])
             (life.answer,) = await life.judging.answer([life.result.order])
         for _ in range(2):  # with what was learnt, and once more with what that led to
             await life.view.refresh()

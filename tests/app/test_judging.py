@@ -1,6 +1,8 @@
 """Orders of many rollouts are answered together; what one of them lacks is its own affair."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +120,26 @@ async def test_an_order_is_answered_once_and_a_newer_one_replaces_it() -> None:
         await arrived.wait()
         task.cancel()
     assert (len(first), len(second)) == (0, 1)
+
+
+async def test_the_event_loop_goes_on_while_an_executor_judges_and_the_answers_are_the_same() -> None:
+    mesh, order = await in_flight()
+    for _ in range(3):
+        mesh.scrape()
+    telemetry = FakeTelemetry(mesh.clock, mesh.window)
+    inline = await judging(mesh, telemetry).answer([order])
+    with ThreadPoolExecutor(1) as executor:
+        hub = Judging(telemetry, mesh.clock, Metrics(), period_s=0.01, call_timeout_s=1.0, executor=executor)
+        free = threading.Event()
+        executor.submit(free.wait)  # the loop must come to set it, though the answer is waited for
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            answering = group.create_task(hub.answer([order]))
+            await asyncio.sleep(0)
+            free.set()
+        apart = answering.result()
+    assert [(a.judged_until_s, a.health, a.anomalies) for a in apart] == [
+        (a.judged_until_s, a.health, a.anomalies) for a in inline
+    ]
+    assert [a.assessment and (a.assessment.verdict, a.assessment.state) for a in apart] == [
+        a.assessment and (a.assessment.verdict, a.assessment.state) for a in inline
+    ]

@@ -316,11 +316,22 @@ def test_only_the_route_counts() -> None:
     for route, step in (("insiders", 3), ("insiders.cookie", 4), ("primary", 100), ("insiders-too", 1000)):
         scene.add(V1, steady(10, step), route_name=route)
 
-    assert stable_counts(scene.state(111, replace(DEMAND, route="insiders"))) == [(110, 7, 0)]
+    assert stable_counts(scene.state(111, replace(DEMAND, routes=frozenset({"insiders"})))) == [(110, 7, 0)]
+
+
+def test_several_routes_are_counted_together() -> None:
+    scene = Scene()
+    scene.add_uptime(ups(OLD))
+    for route, step in (("insiders", 3), ("primary.cookie", 4), ("primary", 100), ("elsewhere", 1000)):
+        scene.add(V1, steady(10, step), route_name=route)
+
+    assert stable_counts(scene.state(111, replace(DEMAND, routes=frozenset({"insiders", "primary"})))) == [
+        (110, 107, 0)
+    ]
 
 
 def test_a_focused_stage_is_refused_without_route_labels(scene: Scene) -> None:
-    statement = scene.state(131, replace(DEMAND, route="insiders"))
+    statement = scene.state(131, replace(DEMAND, routes=frozenset({"insiders"})))
 
     assert statement.intervals == ()
     assert (statement.health.fresh, statement.health.reason) == (False, "RouteLabelMissing")

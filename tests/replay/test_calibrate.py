@@ -3,12 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer.app.history.pods import PodCounts
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import Phase
 from analyzer.replay.calibrate import Calibration, Outcome, tally
 from analyzer.replay.mend import calibrate, report_dict, report_text
 from analyzer.replay.overrides import policy_of
-from analyzer.replay.pods import PodCounts
 from analyzer.replay.pseudo import HISTORY, Draw, draw_rollouts, history_before, interval_at
 
 EDGES = (10.0, 25.0, 50.0)

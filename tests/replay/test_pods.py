@@ -1,6 +1,6 @@
 import numpy as np
 
-from analyzer.replay.pods import PodCounts, pod_of, read_pods
+from analyzer.app.history.pods import PodCounts, pod_of, read_pods
 from tests.replay.past import EVERY_S, START_S, V1, V2, Past, Served, pods_past
 
 N = 80

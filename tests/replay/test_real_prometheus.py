@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from analyzer.app.history.pods import read_pods
 from analyzer.cli.calibrate import calibrate_workload
 from analyzer.cli.replay import replay_prometheus
 from analyzer.replay.overrides import policy_of
-from analyzer.replay.pods import read_pods
 from analyzer.replay.recorded import Recording, read_recording
 from analyzer.replay.result import Result
 from analyzer.replay.run import Replay

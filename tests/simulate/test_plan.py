@@ -9,10 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from analyzer.cli.plan import plan_command
+from analyzer.core.rollout import Limits
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.parse import parse_policy
 from analyzer.simulate import LatencyShape, Traffic
-from analyzer.simulate.plan import PlanReport, plan_report, render_svg, render_table, to_json
+from analyzer.simulate.latency import shape_of
+from analyzer.simulate.plan import PlanReport, _limits, plan_report, render_svg, render_table, to_json
 
 QUICK = {"dwell": {"max": "2m"}, "bake": "30s"}
 TRAFFIC = Traffic(rps=1000.0, latency=LatencyShape(), stable_pods=4, canary_pods=1)
@@ -135,3 +137,25 @@ def test_a_wrong_policy_is_told_with_its_path(tmp_path: Path, capsys: pytest.Cap
     err = capsys.readouterr().err
     assert "bake" in err
     assert "10m" in err
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (Limits(error_rate=0.05), "Whatever the stable version does, more than 5 % errors are rolled back."),
+        (
+            Limits(error_rate=0.0005),
+            "more than 0.05 % errors are rolled back, and the stable version has more: every release",
+        ),
+        (Limits(p99_ms=800.0), "a p99 above 1,000 ms, the histogram's edge for the limit of 800 ms, is rolled back."),
+        (
+            Limits(p99_ms=60.0),
+            "the limit of 60 ms, is rolled back, and the stable version's is: every release will be.",
+        ),
+        (Limits(p99_ms=1e9), "no edge of the histogram is so high: it is never tested."),
+    ],
+)
+def test_the_assumptions_say_what_absolute_limits_come_to(limits: Limits, says: str) -> None:
+    traffic = Traffic(rps=100.0, error_rate=0.001, latency=shape_of(60.0, 240.0), stable_pods=4, canary_pods=1)
+    [text] = _limits(limits, traffic)
+    assert says in text

@@ -22,7 +22,7 @@ def assess_health(
 
     `known`: a series of either version is there, on whatever route. `labelled`: one of them names its route.
     """
-    if known and demand.route is not None and not labelled:
+    if known and demand.routes is not None and not labelled:
         return Health(fresh=False, reason="RouteLabelMissing", message=_route_missing(demand), newest_s=newest_s)
     if newest_s is None:
         return Health(fresh=False, reason="NoSeries", message=_no_series(demand), newest_s=None)
@@ -43,13 +43,17 @@ def _versions(demand: Demand) -> str:
 
 
 def _no_series(demand: Demand) -> str:
-    route = f" on the route {demand.route}" if demand.route is not None else ""
+    route = f" on {_routes(demand.routes)}" if demand.routes is not None else ""
     return (
         f"{demand.key}: no proxy has reported a request to {_versions(demand)}{route}. Check that requests arrive,"
         " that callers (or the ingress gateway) have Istio's proxy, that Prometheus scrapes it (port 15020 or 15090,"
         " `up`), and that istio_requests_total keeps its labels reporter, destination_workload and"
         " destination_workload_namespace"
     )
+
+
+def _routes(names: frozenset[str]) -> str:
+    return f"the route{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}"
 
 
 def _stale(demand: Demand, age_s: float, interval_s: float) -> str:
@@ -60,9 +64,10 @@ def _stale(demand: Demand, age_s: float, interval_s: float) -> str:
 
 
 def _route_missing(demand: Demand) -> str:
+    routes = _routes(demand.routes or frozenset())
     return (
-        f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on the route"
-        f" {demand.route} cannot be told from all the others, and comparing the versions would compare different users."
+        f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on {routes} cannot be told"
+        " from all the others, and comparing the versions would compare different users."
         " Apply the Telemetry resource with tagOverrides route_name: xds.route_name (see deploy/telemetry), or judge all"
         " routes together"
     )

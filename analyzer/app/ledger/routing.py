@@ -32,12 +32,12 @@ def is_error(labels: Labels, error_codes: frozenset[str]) -> bool:
     return labels.get("response_code", "") in error_codes or labels.get("grpc_response_status", "") in GRPC_ERRORS
 
 
-def on_route(labels: Labels, route: str | None) -> bool:
-    """Tell whether a series is of this route; Istio writes a match's name behind the route's, after a dot."""
-    if route is None:
+def on_route(labels: Labels, routes: frozenset[str] | None) -> bool:
+    """Tell whether a series is of one of these routes; Istio writes a match's name behind the route's, after a dot."""
+    if routes is None:
         return True
     name = labels.get("route_name", "")
-    return name == route or name.startswith(f"{route}.")
+    return name in routes or any(name.startswith(f"{route}.") for route in routes)
 
 
 def parse_cluster(name: str) -> tuple[str, str] | None:
@@ -87,5 +87,5 @@ class Routing:
         return [*exact, *sorted(vague)]
 
     def is_wanted(self, labels: Labels, hit: Hit) -> bool:
-        """Tell whether the series is on the demand's route."""
-        return on_route(labels, self._demands[hit.demand].route)
+        """Tell whether the series is on the demand's routes."""
+        return on_route(labels, self._demands[hit.demand].routes)

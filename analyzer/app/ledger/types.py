@@ -72,8 +72,8 @@ class Demand:
         The versions.
     services
         `destination_service` or `destination_service_name` values that errors without a version may carry.
-    route
-        Only series with this `route_name` count; None: all.
+    routes
+        Only series with one of these as `route_name` count; None: all.
     since_s
         End of the last interval already judged [unix seconds]: `Statement.until_s` of the last turn, or the moment when
         the rollout began. None: everything in the window, from the first complete interval on.
@@ -92,7 +92,7 @@ class Demand:
     stable: VersionSource
     canary: VersionSource
     services: frozenset[str] = frozenset()
-    route: str | None = None
+    routes: frozenset[str] | None = None
     since_s: float | None = None
     interval_s: float | None = None
     weight: float = 0.0

@@ -98,6 +98,7 @@ def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]") -> None:
     records["log_ni"][rows] = LOG_PRIOR
     records["log_ni"][rows, COMPLETIONS] = np.minimum(completed, LOG_PRIOR + CARRIED)
     records["ni_edges"][rows] = -1
+    records["log_ratio"][rows] = 0.0  # it is about the weight of the step
     for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
         records[name][rows] = 0
 

@@ -1,5 +1,6 @@
 """What the decision is made of: the plan, the state, the snapshot; and what comes out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -39,8 +40,32 @@ class StagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Absolute limits that the judge was given; None: no limit. Here they are only for what people are told.
+
+    Attributes
+    ----------
+    error_rate
+        Of the canary [ratio].
+    p99_ms
+        Of the canary [ms].
+    """
+
+    error_rate: float | None = None
+    p99_ms: float | None = None
+
+    def p99_edge_ms(self, edges_ms: Sequence[float]) -> float | None:
+        """Give the histogram edge that the p99 is tested at: the lowest at or above it; None where none is [ms]."""
+        limit_ms = self.p99_ms
+        return None if limit_ms is None else min((edge for edge in edges_ms if edge >= limit_ms), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """The policy, as far as decisions need it. All durations in seconds."""
+    """The policy, as far as decisions need it. All durations in seconds.
+
+    `sticky_users`: the canary's share of the requests need not be its weight's, and is not held to it.
+    """
 
     stages: tuple[StagePlan, ...]
     observe_only: bool = False
@@ -51,6 +76,8 @@ class RolloutPlan:
     on_inconclusive: OnInconclusive = OnInconclusive.ADVANCE
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
+    sticky_users: bool = False
+    limits: Limits = Limits()
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -152,12 +179,15 @@ class Snapshot:
         None: telemetry was not asked in this turn.
     assessment
         The judge's answer to this turn's telemetry.
+    strays
+        Proxies that do not split requests by the weight, in words; empty where none is known.
     """
 
     target: TargetView | Problem
     elapsed_s: float
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
+    strays: str = ""
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
@@ -281,12 +311,16 @@ class RolloutState:
         Why nothing moves forward, if nothing may.
     verdict, evidence
         The judge's last word. `evidence` is not stored: the checkpoint gives it back.
+    dispersion
+        Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
     weights_since_s
         When the present weights were read back, by the telemetry store's clock [unix seconds].
-    waiting_s, blind_s
-        Time spent waiting for the canary, and without telemetry [s].
+    weights_before
+        The weights before these; empty where nobody knows them.
+    waiting_s, blind_s, mismatch_s
+        Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
     judged
         The newest revisions that need no judging.
     notices
@@ -307,12 +341,15 @@ class RolloutState:
     hold: Hold | None = None
     verdict: Verdict = Verdict.NO_DATA
     evidence: Evidence | None = None
+    dispersion: str = ""
     judge: JudgeState | None = None
     judged_until_s: float | None = None
     interval_s: float | None = None
     weights_since_s: float | None = None
+    weights_before: Weights = ()
     waiting_s: float = 0.0
     blind_s: float = 0.0
+    mismatch_s: float = 0.0
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = field(default=frozenset())

@@ -36,11 +36,18 @@ def tell(
         urgency=urgency,
         rollout=state.rollout,
         what=what,
-        evidence=wording.full(state.evidence, stable=state.stable, canary=state.canary) if state.canary else "",
+        evidence=_evidence(state),
         done=done,
         to_do=to_do,
     )
     return replace(state, notices=(*state.notices, notice)[-_KEEP_NOTICES:])
+
+
+def _evidence(state: RolloutState) -> str:
+    if not state.canary:
+        return ""
+    said = wording.full(state.evidence, stable=state.stable, canary=state.canary)
+    return f"{said}\ndispersion: {state.dispersion}" if state.dispersion else said
 
 
 def tell_once(
@@ -176,14 +183,14 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if not same(live, intent.after):
         # Not made, or not any more. Deciding again from what is there repeats it if it is still due.
         return replace(state, intent=None)
-    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s)
+    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s, weights_before=intent.before)
     if state.phase is Phase.ROLLING_BACK:
         return zeroed(moved)
     if completes(intent.after):
         return promoted(moved)
     if active_stage(intent.after) != active_stage(intent.before):
         # Other users, another population: their evidence must not be added to this.
-        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA)
+        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED
     moved = replace(moved, phase=after(state.phase, trigger), reason=intent.reason, message=intent.message)
     return tell(moved, "WeightAdvanced", Urgency.EVENT, intent.message)

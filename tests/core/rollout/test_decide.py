@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from analyzer.core.judge.types import Verdict
+from analyzer.core.judge.types import Channel, Evidence, JudgeState, Verdict
 from analyzer.core.rollout import (
     Hold,
     HoldReason,
     Intent,
     Judged,
+    Limits,
     OnInconclusive,
     Outcome,
     Phase,
@@ -466,3 +467,110 @@ def test_observing_follows_the_weights_that_others_set_to_the_end() -> None:
     assert promoted.judged[-1].outcome is Outcome.PROMOTED
     out = decide(plan, followed, snapshot(0, verdict=Verdict.INCONCLUSIVE))
     assert (out.phase, out.reason) == (Phase.ROLLED_BACK, "TakenOut")
+
+
+# --- the weights in effect ---
+
+
+def doubtful(log_e: float = 11.0, **more: float) -> Evidence:
+    return replace(evidence(), sample_ratio_log_e=log_e, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("phase", IN_TRAFFIC)
+@pytest.mark.parametrize("verdict", [Verdict.PROVEN, Verdict.INCONCLUSIVE, Verdict.NO_DATA])
+def test_a_share_that_is_not_the_weights_holds_and_is_told_once(phase: Phase, verdict: Verdict) -> None:
+    state = progressing(50, phase=phase)
+    for _ in range(3):
+        state = decide(PLAN, state, snapshot(50, verdict=verdict, seen=doubtful()))
+        assert state.intent is None
+        assert state.hold is not None
+        assert state.hold.reason is HoldReason.SAMPLE_RATIO
+    assert "v2 should get 50 % of the requests by its weight and got 10 % of 5,000 at this step" in state.message
+    [told] = [notice for notice in state.notices if notice.reason == "SampleRatio"]
+    assert told.urgency is Urgency.NOTICE
+    assert all(cause in told.to_do for cause in ("istiod", "bypass the mesh", "stickyUsers"))
+    cleared = decide(PLAN, state, snapshot(50, verdict=verdict, seen=evidence(step_seconds=5.0)))
+    assert (cleared.hold, cleared.told, cleared.mismatch_s) == (None, frozenset(), 0.0)
+    assert [n.resolved for n in cleared.notices if n.reason == "SampleRatio"] == [False, True]
+
+
+def test_harm_rolls_back_in_spite_of_a_doubtful_share() -> None:
+    back = decide(PLAN, progressing(10), snapshot(10, verdict=Verdict.HARM, seen=doubtful()))
+    assert back.phase is Phase.ROLLING_BACK
+
+
+def test_within_the_grace_of_a_new_weight_nobody_is_told_and_nothing_moves() -> None:
+    new = replace(progressing(10), weights_since_s=970.0, judged_until_s=990.0)
+    waits = decide(PLAN, new, snapshot(10, verdict=Verdict.PROVEN, seen=doubtful()))
+    assert (waits.hold, waits.intent, waits.notices) == (None, None, ())
+    assert waits.message.startswith("Waits for the weight to take effect")
+    later = replace(new, judged_until_s=1000.0)
+    assert decide(PLAN, later, snapshot(10, verdict=Verdict.PROVEN, seen=doubtful())).hold is not None
+
+
+def test_users_that_stick_are_not_held_to_the_weights() -> None:
+    sticky = replace(PLAN, sticky_users=True)
+    went = decide(sticky, progressing(10), snapshot(10, verdict=Verdict.PROVEN, seen=doubtful()))
+    assert went.intent is not None
+
+
+def test_a_turn_that_asked_no_telemetry_leaves_a_hold_that_only_telemetry_can_end() -> None:
+    held = decide(PLAN, progressing(10), snapshot(10, verdict=Verdict.PROVEN, seen=doubtful()))
+    woken = decide(PLAN, held, snapshot(10, telemetry=None, elapsed_s=7.0))
+    assert (woken.hold, woken.mismatch_s) == (held.hold, 12.0)
+
+
+def test_a_share_that_stays_wrong_pages() -> None:
+    plan = replace(PLAN, blind_s=60.0)
+    state = progressing(10)
+    for _ in range(4):
+        state = decide(plan, state, snapshot(10, verdict=Verdict.PROVEN, seen=doubtful(), elapsed_s=20.0))
+    [page] = [notice for notice in state.notices if notice.urgency is Urgency.PAGE]
+    assert page.what.startswith("For 1 min: v2 should get 10 %")
+
+
+# --- what people are told ---
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen", "says"),
+    [
+        (
+            Limits(error_rate=0.03),
+            {"error rate": 6.0},
+            "v2 fails 5 % (2.5 to 10 %) of 500 requests, and spec.judge.limits.",
+        ),
+        (
+            Limits(p99_ms=50.0),
+            {"p99": 6.0},
+            "v2's p99 (about 80 ms) is above the 50 ms that spec.judge.limits.p99 allows, w",
+        ),
+        (
+            Limits(p99_ms=60.0),
+            {"p99": 6.0},
+            "v2's p99 (about 80 ms) is above the 60 ms that spec.judge.limits.p99 allows, t",
+        ),
+        (Limits(0.03, 50.0), {"error rate": 6.0, "p99": 7.0}, "v2's p99"),
+    ],
+)
+def test_a_rollback_for_a_limit_says_which_and_what_was_seen(limits: Limits, seen: dict[str, float], says: str) -> None:
+    exceeded = replace(evidence(log_e=5.0), culprit=Channel.LIMITS, limits=seen)
+    state = replace(progressing(10), judge=JudgeState(edges_ms=(10.0, 50.0, 70.0)))
+    shown = replace(snapshot(10, verdict=Verdict.HARM, seen=exceeded))
+    assert shown.assessment is not None
+    shown = replace(shown, assessment=replace(shown.assessment, state=state.judge or JudgeState()))
+    back = decide(replace(PLAN, limits=limits), state, shown)
+    assert back.message.startswith(says)
+
+
+def test_a_rollback_for_lost_requests_says_so() -> None:
+    lost = replace(evidence(log_e=5.0), culprit=Channel.COMPLETIONS)
+    back = decide(PLAN, progressing(10), snapshot(10, verdict=Verdict.HARM, seen=lost))
+    assert back.message == "v2 loses requests: it answered 500, v1 4,500, fewer than its weight says"
+
+
+def test_alerts_say_where_the_idea_of_ordinary_variation_is_from() -> None:
+    learned = replace(progressing(10), dispersion="learned from 4 pods over 58 min")
+    back = carry_out(PLAN, learned, snapshot(10, verdict=Verdict.HARM))
+    [told] = [notice for notice in back.notices if notice.reason == "RolledBack"]
+    assert told.evidence.endswith("dispersion: learned from 4 pods over 58 min")

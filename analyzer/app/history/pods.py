@@ -4,6 +4,7 @@ The pods' own proxies count (`reporter="destination"`), so the reporter is the p
 for the ledger, which knows resets, births and gaps; all are counted on one grid.
 """
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from analyzer.app.history.reading import TIMEOUT_S, UNKNOWN_INTERVAL_S, WINDOW_S, FetchesTelemetry, anchor, fetch
 from analyzer.app.ledger import SETTLE_S, Demand, VersionSource, build_intervals
 from analyzer.app.ledger.scrapes import UPTIME
 from analyzer.app.ledger.types import reach_s
 from analyzer.ports import SeriesBatch, TelemetryWindow, Workload
-from analyzer.replay.recorded import TIMEOUT_S, UNKNOWN_INTERVAL_S, WINDOW_S, FetchesTelemetry, anchor, fetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +66,19 @@ class PodCounts:
         """How many intervals there are."""
         return int(self.requests.shape[0])
 
+    def newest(self, intervals: int) -> "PodCounts":
+        """Keep the newest intervals, of those from the first with a request on."""
+        used = np.flatnonzero(self.requests.any(axis=1))
+        first = max(int(used[0]) if used.size else self.n_intervals, self.n_intervals - intervals)
+        return replace(
+            self,
+            start_s=self.start_s + first * self.seconds,
+            requests=self.requests[first:],
+            errors=self.errors[first:],
+            latency_counts=self.latency_counts[first:],
+            age_s=self.age_s[first:],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
@@ -106,44 +120,109 @@ async def read_pods(
     MetricsUnavailable
         Telemetry could not be read.
     """
-    grid: _Grid | None = None
-    rows: dict[str, list[_Row]] = {}
+    found = await read_all_pods(telemetry, frozenset({workload}), from_s=from_s, to_s=to_s, timeout_s=timeout_s)
+    return found.get(workload)
+
+
+async def read_all_pods(
+    telemetry: FetchesTelemetry,
+    workloads: frozenset[Workload],
+    *,
+    from_s: float,
+    to_s: float,
+    timeout_s: float = TIMEOUT_S,
+    window_s: float = WINDOW_S,
+    most: int | None = None,
+) -> dict[Workload, PodCounts]:
+    """Read the past of many workloads together, as `read_pods` does; those with nothing are left out.
+
+    Parameters
+    ----------
+    telemetry, from_s, to_s, timeout_s
+        As of `read_pods`.
+    workloads
+        Whose past.
+    window_s
+        Time that one read spans [s]: the shorter, the less is held at once.
+    most
+        Intervals wanted, the newest; None: all. What is older is not read, as soon as their length is known.
+
+    Raises
+    ------
+    MetricsUnavailable
+        Telemetry could not be read.
+    """
+    readings = {workload: _Reading(workload, from_s=from_s, to_s=to_s) for workload in workloads}
     begun_s = from_s
     while begun_s < to_s:
-        until_s = min(begun_s + WINDOW_S, to_s)
-        seconds = grid.seconds if grid else UNKNOWN_INTERVAL_S
+        until_s = min(begun_s + window_s, to_s)
+        seconds = max((r.grid.seconds for r in readings.values() if r.grid), default=None)
+        margin_s = seconds or UNKNOWN_INTERVAL_S
         window = await fetch(
             telemetry,
-            frozenset({workload}),
-            since_s=begun_s - reach_s(seconds),
-            end_s=until_s + _LONGEST_WAIT * seconds + SETTLE_S,
+            workloads,
+            since_s=begun_s - reach_s(margin_s),
+            end_s=until_s + _LONGEST_WAIT * margin_s + SETTLE_S,
             timeout_s=timeout_s,
         )
-        window = own_series(window, workload)
-        grid = grid or _find_grid(window, workload, from_s=begun_s, to_s=to_s)
-        if grid is not None:
-            for pod, found in _count(window, grid, begun_s=begun_s, until_s=until_s).items():
-                rows.setdefault(pod, []).extend(found)
+        for workload, own in own_windows(window, workloads).items():
+            readings[workload].take_in(own, begun_s=begun_s, until_s=until_s)
+            await asyncio.sleep(0)  # others have their turn
         begun_s = until_s
-    return _table(grid, rows) if grid is not None and rows else None
+        seconds = max((r.grid.seconds for r in readings.values() if r.grid), default=None)
+        if most is not None and seconds is not None:
+            begun_s = max(begun_s, to_s - most * seconds)
+    tables = {workload: reading.table() for workload, reading in readings.items()}
+    return {workload: table for workload, table in tables.items() if table is not None}
 
 
-def own_series(window: TelemetryWindow, workload: Workload) -> TelemetryWindow:
-    """Keep the workload's own series: the same answer holds errors that name no workload."""
+class _Reading:
+    """One workload's past, as far as it was read."""
 
-    def is_own(labels: Labels) -> bool:
-        return (labels.get("destination_workload_namespace"), labels.get("destination_workload")) == workload
+    def __init__(self, workload: Workload, *, from_s: float, to_s: float) -> None:
+        self.grid: _Grid | None = None
+        self._workload, self._from_s, self._to_s = workload, from_s, to_s
+        self._rows: dict[str, list[_Row]] = {}
 
-    return replace(window, requests=_filtered(window.requests, is_own), durations=_filtered(window.durations, is_own))
+    def take_in(self, window: TelemetryWindow, *, begun_s: float, until_s: float) -> None:
+        """Count one window of its own series."""
+        from_s = max(begun_s, self._from_s)
+        self.grid = self.grid or _find_grid(window, self._workload, from_s=from_s, to_s=self._to_s)
+        if self.grid is not None:
+            for pod, found in _count(window, self.grid, begun_s=begun_s, until_s=until_s).items():
+                self._rows.setdefault(pod, []).extend(found)
+
+    def table(self) -> PodCounts | None:
+        """Lay out what was counted; None where there was nothing."""
+        return _table(self.grid, self._rows) if self.grid is not None and self._rows else None
 
 
-def _filtered(batch: SeriesBatch, keep: object) -> SeriesBatch:
-    assert callable(keep)
-    chosen = [row for row, labels in enumerate(batch.labels) if keep(labels)]
-    parts = [slice(int(batch.offsets[row]), int(batch.offsets[row + 1])) for row in chosen]
+def own_windows(window: TelemetryWindow, workloads: frozenset[Workload]) -> dict[Workload, TelemetryWindow]:
+    """Give each workload its own series; the same answer holds errors that name no workload."""
+    requests, durations = (_by_workload(batch) for batch in (window.requests, window.durations))
+    return {
+        workload: replace(
+            window,
+            requests=_rows_of(window.requests, requests.get(workload, ())),
+            durations=_rows_of(window.durations, durations.get(workload, ())),
+        )
+        for workload in workloads
+    }
+
+
+def _by_workload(batch: SeriesBatch) -> dict[Workload, list[int]]:
+    found: dict[Workload, list[int]] = {}
+    for row, labels in enumerate(batch.labels):
+        names = labels.get("destination_workload_namespace", ""), labels.get("destination_workload", "")
+        found.setdefault(Workload(*names), []).append(row)
+    return found
+
+
+def _rows_of(batch: SeriesBatch, rows: Sequence[int]) -> SeriesBatch:
+    parts = [slice(int(batch.offsets[row]), int(batch.offsets[row + 1])) for row in rows]
     empty = np.empty(0)
     return SeriesBatch(
-        labels=[batch.labels[row] for row in chosen],
+        labels=[batch.labels[row] for row in rows],
         offsets=np.cumsum([0, *(part.stop - part.start for part in parts)]).astype(np.int64),
         times=np.concatenate([empty, *(batch.times[part] for part in parts)]),
         values=np.concatenate([empty, *(batch.values[part] for part in parts)]),
