@@ -29,7 +29,7 @@ class Process:
         async with asyncio.timeout(PATIENCE_S):
             while line := await self.process.stderr.readline():
                 self.lines.append(json.loads(line))
-                if self.lines[-1]["event"] == event:
+                if self.lines[-1]["event"].startswith(event):
                     return self.lines[-1]
         raise AssertionError(f"it ended without {event!r}: {self.lines}")
 
