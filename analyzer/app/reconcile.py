@@ -89,7 +89,9 @@ class Reconciler:
         self.ref = ref
         self._services = services
         self._writer = Writer(services, ref)
-        self._reporter = Reporter(services.cluster, services.outbox, instance=services.instance)
+        self._reporter = Reporter(
+            services.cluster, services.outbox, instance=services.instance, events=not services.dry_run
+        )
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
         self._turn = -1
