@@ -120,10 +120,11 @@ class ClusterCache:
         SerinError, TimeoutError
             The server did not answer; all is as before.
         """
-        async with asyncio.timeout(self._call_timeout_s):
-            listing = await self._cluster.list(kind, namespace=self._namespace)
-        for obj in listing.items:
-            self._feed(kind).mirror.put(obj)
+        for feed in self._feeds_of(kind).values():
+            async with asyncio.timeout(self._call_timeout_s):
+                listing = await self._cluster.list(kind, namespace=feed.namespace)
+            for obj in listing.items:
+                feed.mirror.put(obj)
 
     def stale_s(self, kind: Kind | None = None) -> float:
         """Seconds since the server was last heard about a kind (None: the worst of all); infinite before the first."""

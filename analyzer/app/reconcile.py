@@ -92,7 +92,11 @@ class Reconciler:
         self._services = services
         self._writer = Writer(services, ref)
         self._reporter = Reporter(
-            services.cluster, services.outbox, leadership=services.leadership, instance=services.instance
+            services.cluster,
+            services.outbox,
+            leadership=services.leadership,
+            instance=services.instance,
+            events=not services.dry_run,
         )
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`

@@ -22,11 +22,20 @@ _EVENT_TIMEOUT_S = 3.0
 class Reporter:
     """Hands a policy's notices on, and takes those that arrived off its state."""
 
-    def __init__(self, cluster: Cluster, outbox: Outbox, *, leadership: Leadership, instance: str = "serin") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        outbox: Outbox,
+        *,
+        leadership: Leadership,
+        instance: str = "serin",
+        events: bool = True,
+    ) -> None:
         self._cluster = cluster
         self._outbox = outbox
         self._leadership = leadership
         self._instance = instance
+        self._events = events  # a dry run writes none: it may have no permission to
         self._event_tries: dict[Notice, int] = {}
 
     async def publish(
@@ -60,7 +69,8 @@ class Reporter:
     async def _write_events(self, obj: Object, notices: tuple[Notice, ...], *, at_s: float) -> None:
         """Write the Events that are still missing. They are a courtesy: the first that fails ends the attempt for this turn."""
         for notice in notices:
-            tries = self._event_tries.get(notice, 0)
+            tries = self._event_tries.get(notice, 0) if self._events else _EVENT_TRIES
+            self._event_tries[notice] = tries
             if tries >= _EVENT_TRIES:
                 continue
             event = event_of(notice, obj, at=timestamp(notice.at_s or at_s), instance=self._instance)
