@@ -59,14 +59,10 @@ def weigh_harm(
     return increment
 
 
-def bet_on_harm(
-    records: "NDArray[np.void]", increment: "FloatArray", *, seconds: "FloatArray", parameters: "Parameters"
-) -> None:
-    """Play one interval of the harm process, in place."""
-    rate = harm.start_rate(seconds)
+def bet_on_harm(records: "NDArray[np.void]", increment: "FloatArray", *, rate: "FloatArray") -> None:
+    """Play one interval of the harm process, in place; `rate` is the part of the cash that joins."""
     records["bets"] = harm.bet(records["bets"], records["cash"], increment=increment, rate=rate)
     records["cash"] *= (1.0 - rate)[:, None]
-    records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
 
 
 def log_e(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":

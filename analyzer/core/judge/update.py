@@ -5,12 +5,12 @@ So the two are apart: `weigh` gives what an interval says and learns from it, `t
 uses that to weigh many intervals of one rollout at once.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from analyzer.core.judge import completions, dispersion, oneedge, tolerance, warmup
-from analyzer.core.judge.accusation import bet_on_harm, weigh_harm
+from analyzer.core.judge import completions, dispersion, harm, oneedge, tolerance, warmup
+from analyzer.core.judge.accusation import bet_on_harm, log_e, weigh_harm
 from analyzer.core.judge.prediction import lesson, predict
 from analyzer.core.judge.proof import weigh_proof
 
@@ -32,11 +32,22 @@ class Weighed(NamedTuple):
         Of non-inferiority, per claim and guess.
     ratio : ndarray, shape (R, Q)
         That the sample ratio is wrong.
+    rate : ndarray, shape (R,)
+        Part of the cash that joins.
     """
 
     harm: "FloatArray"
     proof: "FloatArray"
     ratio: "FloatArray"
+    rate: "FloatArray"
+
+    def row(self, number: int) -> "Weighed":
+        """Give that of one row, shape (1, …)."""
+        return Weighed(*(values[number : number + 1] for values in self))
+
+
+EVIDENCE: Final = ("bets", "cash", "log_ni", "log_ratio")
+"""Fields that `take_in` writes; `max_log_e` follows from them."""
 
 
 def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edges_ms: "FloatArray") -> None:
@@ -51,8 +62,13 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     edges_ms : ndarray, shape (R, E)
         The rollouts' histogram edges [ms].
     """
-    weighed = weigh(records, columns, parameters, edges_ms)
-    bet_on_harm(records, weighed.harm, seconds=columns.seconds, parameters=parameters)
+    take_in(records, weigh(records, columns, parameters, edges_ms))
+    records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
+
+
+def take_in(records: "NDArray[np.void]", weighed: Weighed) -> None:
+    """Add what an interval said to the evidence, in place; all but its maximum, which takes longer than the rest."""
+    bet_on_harm(records, weighed.harm, rate=weighed.rate)
     records["log_ni"] += weighed.proof
     records["log_ratio"] += weighed.ratio
 
@@ -75,7 +91,7 @@ def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Paramete
             columns, wanted=first, prediction=prediction, curve=curve, comparable=comparable, known=known
         )
         warmup.observe(records, columns, parameters, edge)
-    harm = weigh_harm(
+    accused = weigh_harm(
         records,
         columns,
         parameters,
@@ -94,7 +110,7 @@ def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Paramete
     for name, more in additions(records, columns).items():
         records[name] += more
     records["mean_n"], records["mean_x"] = lesson(columns).move(records["mean_n"], records["mean_x"])
-    return Weighed(harm, proof, ratio)
+    return Weighed(accused, proof, ratio, harm.start_rate(columns.seconds))
 
 
 def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDArray[np.number]]":
