@@ -99,7 +99,7 @@ class _Course:
             now = records[number : number + 1]
             for name in EVIDENCE:
                 now[name] = last[name]
-            take_in(now, weighed.row(number))
+            take_in(now, weighed.rows(number, number + 1))
             last = now
         now_log_e = log_e(records, parameters.take(rows[: len(records)]))
         records["max_log_e"] = np.maximum.accumulate(np.maximum(now_log_e, self._record["max_log_e"]))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from analyzer.core.judge.batch import Edges, Parameters
     from analyzer.core.judge.evalues import FloatArray
 
-_TOGETHER: Final = 334
+_TOGETHER: Final = 500
 """Rollouts computed at once: enough that the calls do not matter, few enough that the numbers stay in the cache."""
 
 

@@ -41,13 +41,15 @@ class Weighed(NamedTuple):
     ratio: "FloatArray"
     rate: "FloatArray"
 
-    def row(self, number: int) -> "Weighed":
-        """Give that of one row, shape (1, …)."""
-        return Weighed(*(values[number : number + 1] for values in self))
+    def rows(self, start: int, end: int) -> "Weighed":
+        """Give that of some rows."""
+        return Weighed(*(values[start:end] for values in self))
 
 
 EVIDENCE: Final = ("bets", "cash", "log_ni", "log_ratio")
 """Fields that `take_in` writes; `max_log_e` follows from them."""
+_TOGETHER: Final = 100
+"""Rollouts whose bets are played at once; see `cells`."""
 
 
 def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edges_ms: "FloatArray") -> None:
@@ -62,7 +64,10 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     edges_ms : ndarray, shape (R, E)
         The rollouts' histogram edges [ms].
     """
-    take_in(records, weigh(records, columns, parameters, edges_ms))
+    weighed = weigh(records, columns, parameters, edges_ms)
+    for start in range(0, len(records), _TOGETHER):
+        end = start + _TOGETHER
+        take_in(records[start:end], weighed.rows(start, end))
     records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
 
 
