@@ -134,7 +134,7 @@ def gro_ratio(tables: Tables, *, q1: FloatArray, q2: FloatArray, ratio: FloatArr
 
 def _log_of_rest(q: FloatArray, pi: FloatArray) -> FloatArray:
     """Give log((1 - q) / (1 - pi)), in the memory of `pi` where it has any."""
-    out = pi if isinstance(pi, np.ndarray) else None
+    out = pi if pi.ndim else None
     rest = np.divide(1.0 - q, np.subtract(1.0, pi, out=out), out=out)
     log_ratio: FloatArray = np.log(rest, out=out)
     return log_ratio

@@ -1,8 +1,8 @@
 """One interval for R rollouts at once: bet, then learn.
 
-What an interval says depends only on what was known before (running means, warm-up, chosen edges), never on the evidence so far.
-So the two are apart: `weigh` gives what an interval says and learns from it, `take_in` adds it to the evidence. `course`
-uses that to weigh many intervals of one rollout at once.
+What an interval says depends only on what was known before (running means, warm-up, chosen edges), never on the
+evidence so far. So the two are apart: `weigh` gives what an interval says and learns from it, `take_in` adds it to the
+evidence. `course` uses that to weigh many intervals of one rollout at once.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -128,7 +128,7 @@ def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDA
         "histogram": columns.histogram,
         "seconds": columns.seconds,
         "intervals": ones,
-        "compared": (columns.requests > 0).all(axis=1).astype(np.int64),
+        "compared": np.where((columns.requests > 0).all(axis=1), ones, 0),
         "step_seconds": columns.seconds,
         "step_intervals": ones,
         "step_requests": columns.requests,
