@@ -5,7 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analyzer.core.judge import Interval, JudgeSettings, Verdict, batch, dispersion, initial_state, load_state
+from analyzer.core.judge import (
+    Interval,
+    JudgeRequest,
+    JudgeSettings,
+    Step,
+    Verdict,
+    batch,
+    dispersion,
+    initial_state,
+    load_state,
+    newborn,
+    warmup,
+)
 from analyzer.core.judge import state as state_module
 from analyzer.core.judge.cells import Cells
 from analyzer.core.judge.course import foresee
@@ -167,3 +179,31 @@ def test_ages_and_pods_are_foreseen_where_the_canary_had_requests() -> None:
     seen = foresee(record(warm_age=30.0, warm_pods=1.0), given)
     assert seen["warm_age"].tolist() == [30.0, 45.0, 60.0, 60.0]
     assert seen["warm_pods"].tolist() == [1.0, 3.0, 4.0, 4.0]
+
+
+# --- young pods ---
+
+
+def test_a_pod_is_young_until_it_is_grown_up() -> None:
+    ages = np.array([-1.0, 0.0, 239.0, 240.0])
+    assert warmup._is_young(ages).tolist() == [False, True, True, False]
+
+
+def test_a_later_pod_may_be_as_slow_as_the_first_one_at_its_own_age() -> None:
+    later = record(warm_births=2)
+    later["warm_table"][0, :3] = [0, 2, 5]
+    given = [float(warmup._level(later, np.array([age]))[0]) for age in (0.0, 15.0, 29.0, 30.0, 200.0)]
+    assert given == [1.0, warmup.LEVELS[1], warmup.LEVELS[1], warmup.LEVELS[4], warmup.LEVELS[4]]
+
+
+def test_a_single_request_of_a_young_pod_is_excused() -> None:
+    given = replace(columns((1, 0, 0)), age_s=np.array([15.0]))
+    one = JudgeRequest(initial_state(), JudgeSettings(), Step("", None))
+    curve = Curve(*np.ones((4, 1, 2)))
+    assert warmup.tolerated(record(), given, batch.parameters([one]), curve).rows.tolist() == [0]
+
+
+def test_a_pod_is_born_at_age_zero_when_its_requests_begin() -> None:
+    requests = np.full((6, 2), 100.0)
+    requests[:3, 1] = 0.0
+    assert newborn.births(requests, 15.0)[:, 1].tolist() == [np.inf, np.inf, np.inf, 0.0, 15.0, 30.0]
