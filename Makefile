@@ -77,6 +77,18 @@ bench: $(READY) ## Figures of the judge, the ledger and the loop; the same in be
 calibrate: $(READY) ## The judge's error rates and speed, by simulation, into calibration.md (takes long)
 	@$(BIN)/python -m tests.calibration $(CALIBRATE_ARGS)
 
+# mutmut is not among the project's own packages: it gets an environment of its own beside a copy of them.
+MUTANTS := .venv-mutate
+$(MUTANTS)/.ready: requirements.lock
+	@$(PYTHON) -m venv $(MUTANTS)
+	@$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check 'mutmut==3.8.1' coverage
+	@touch $@
+
+.PHONY: mutate
+mutate: $(MUTANTS)/.ready ## Do the judge's tests notice changes? A sample of mutants, into mutation.md (MUTATE_ARGS="harm cells --sample 40 --seed 2")
+	@nice $(MUTANTS)/bin/python -m tests.mutation $(MUTATE_ARGS)
+
 .PHONY: format
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
@@ -89,4 +101,4 @@ lock: $(READY) ## Resolve the lock file anew (needs `uv` on the PATH)
 
 .PHONY: clean
 clean: ## Remove what the other commands made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench.json dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench.json dist .mutate $(MUTANTS) mutation.md

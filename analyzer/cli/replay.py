@@ -58,6 +58,8 @@ def replay_counts(counts: str, *, output: str = "table", trace: bool | None = No
                 if not reader.bad:  # from then on lines are only checked: there will be no answer
                     tracer.watch(record, replay)
                     replay.feed(record)
+    except BrokenPipeError:  # of the output: nobody reads it any more
+        raise
     except OSError as error:
         return _usage(f"--counts {counts}: {error.strerror or error}; name a file of counts, or `-`")
     if reader.bad:

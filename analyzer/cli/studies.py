@@ -1,10 +1,14 @@
 """`serin plan`, `replay` and `calibrate`: what the judge would do, would have done, and does to the harmless."""
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+
+from analyzer.cli.pipe import until_closed
 
 
 class Output(StrEnum):
@@ -19,6 +23,10 @@ _Policy = Annotated[Path | None, typer.Option("--policy", help="The policy file.
 _Prometheus = Annotated[
     str | None, typer.Option(help="Read the past out of Prometheus.", metavar="URL", show_default=False)
 ]
+
+
+def _end(command: Callable[[], int]) -> NoReturn:
+    raise typer.Exit(until_closed(command))
 
 
 def plan(
@@ -41,8 +49,9 @@ def plan(
     """
     from analyzer.cli.plan import plan_command
 
-    raise typer.Exit(
-        plan_command(
+    _end(
+        partial(
+            plan_command,
             policy,
             rps=rps,
             error_rate=error_rate,
@@ -88,11 +97,12 @@ def replay(
     if (counts is None) == (prometheus is None):
         raise typer.BadParameter("give either --counts FILE or --prometheus URL with --from and --policy")
     if counts is not None:
-        raise typer.Exit(replay_counts(counts, output=output.value, trace=trace))
+        _end(partial(replay_counts, counts, output=output.value, trace=trace))
     if from_time is None or policy is None or prometheus is None:
         raise typer.BadParameter("--prometheus needs --from TIME and --policy FILE")
-    raise typer.Exit(
-        replay_prometheus(
+    _end(
+        partial(
+            replay_prometheus,
             prometheus,
             policy=policy,
             from_time=from_time,
@@ -129,8 +139,9 @@ def calibrate(
     """
     from analyzer.cli.calibrate import calibrate_workload
 
-    raise typer.Exit(
-        calibrate_workload(
+    _end(
+        partial(
+            calibrate_workload,
             prometheus,
             workload=workload,
             hours=hours,

@@ -1,9 +1,9 @@
 """Recorded intervals through the same judge.
 
 The weights in the record are taken as given: they do not follow the decision. Intervals wait until there are many of
-them; then the judge is called once per place in the rollouts' queues, with the next interval of each. So it works on
-hundreds of rollouts at once, however the lines are interleaved, and no answer depends on where the batches end: the
-state of a rollout is its checkpoint.
+them. Then the judge is called once per place in the rollouts' queues, with the next interval of each; where few
+rollouts have that many, the rest of each is judged as one course. So it works on hundreds of intervals at once, however
+the lines are interleaved, and no answer depends on where the batches end: the state of a rollout is its checkpoint.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from analyzer.app.plan import judge_settings
-from analyzer.core.judge import initial_state, judge, learn
+from analyzer.core.judge import initial_state, judge, judge_course, learn
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
 from analyzer.policy.model import CanaryPolicy
 from analyzer.replay.learning import history_of
@@ -20,9 +20,8 @@ from analyzer.replay.result import Result
 
 MAX_WAITING: Final = 30_000
 """Intervals that wait to be judged [count]; about 1 kB each."""
-_MANY: Final = 64
-"""With fewer rollouts among them, more intervals are waited for: a call of the judge for few costs as much as for many."""
-_PATIENCE: Final = 5
+_MANY: Final = 16
+"""From so many rollouts on, an interval of each in one call is quicker than a course of each."""
 
 
 class Judged(NamedTuple):
@@ -39,6 +38,10 @@ class _Waiting(NamedTuple):
     number: int  # in order of the record
     interval: Interval
     next_weight: float | None
+
+    @property
+    def step(self) -> Step:
+        return step_of(self.interval.weight, self.next_weight)
 
 
 @dataclass(slots=True)
@@ -69,7 +72,6 @@ class Replay:
     _rollouts: dict[str, _Rollout] = field(default_factory=dict)
     _number: int = 0
     _count: int = 0
-    _busy: int = 0
 
     def play(self, records: Iterable[Record]) -> list[Result]:
         """Judge all records; one result per rollout, in order of first appearance.
@@ -103,30 +105,27 @@ class Replay:
         rollout = self._rollouts[line.rollout]
         if rollout.state is None:
             rollout.state = _begin(rollout)
-        self._busy += not rollout.waiting
         rollout.waiting.append(_Waiting(self._number, line.interval, line.next_weight))
         self._number += 1
         self._count += 1
-        if self._count >= self.max_waiting * (1 if self._busy >= _MANY else _PATIENCE):
+        if self._count >= self.max_waiting:
             self._flush()
 
     def _flush(self) -> None:
         seen: list[tuple[int, Judged]] = []
-        for turn in _turns([rollout for rollout in self._rollouts.values() if rollout.waiting]):
-            requests = [_request(rollout, waiting) for rollout, waiting in turn]
-            for (rollout, waiting), assessment in zip(turn, judge(requests), strict=True):
-                rollout.state = assessment.state
-                rollout.result.take_in(assessment, t=waiting.interval.end_s, next_weight=waiting.next_weight)
-                if waiting is rollout.waiting[-1]:
-                    rollout.result.take_stock(assessment)
-                if self.on_judged is not None:
-                    judged = Judged(
-                        rollout.result.rollout, rollout.policy, waiting.interval, waiting.next_weight, assessment
-                    )
-                    seen.append((waiting.number, judged))
+        for rollout, waiting, assessment in _judge([one for one in self._rollouts.values() if one.waiting]):
+            rollout.state = assessment.state
+            rollout.result.take_in(assessment, t=waiting.interval.end_s, next_weight=waiting.next_weight)
+            if waiting is rollout.waiting[-1]:
+                rollout.result.take_stock(assessment)
+            if self.on_judged is not None:
+                judged = Judged(
+                    rollout.result.rollout, rollout.policy, waiting.interval, waiting.next_weight, assessment
+                )
+                seen.append((waiting.number, judged))
         for rollout in self._rollouts.values():
             rollout.waiting.clear()
-        self._count = self._busy = 0
+        self._count = 0
         if self.on_judged is not None:
             for _, judged in sorted(seen, key=lambda pair: pair[0]):
                 self.on_judged(judged)
@@ -140,20 +139,27 @@ def _begin(rollout: _Rollout) -> JudgeState:
     return initial_state(learned)
 
 
-def _turns(rollouts: list[_Rollout]) -> Iterator[list[tuple[_Rollout, _Waiting]]]:
-    """Give the first waiting interval of each, then the second of each, and so on."""
+def _judge(rollouts: list[_Rollout]) -> Iterator[tuple[_Rollout, _Waiting, Assessment]]:
+    """Judge what waits: the first interval of each, then the second of each; where only few have more, one by one."""
     place = 0
-    while rollouts:
-        yield [(rollout, rollout.waiting[place]) for rollout in rollouts]
+    while len(rollouts) >= _MANY:
+        turn = [(rollout, rollout.waiting[place]) for rollout in rollouts]
+        requests = [
+            JudgeRequest(_state(rollout), rollout.settings, waiting.step, (waiting.interval,))
+            for rollout, waiting in turn
+        ]
+        yield from ((*one, assessment) for one, assessment in zip(turn, judge(requests), strict=True))
         place += 1
         rollouts = [rollout for rollout in rollouts if len(rollout.waiting) > place]
+    for rollout in rollouts:
+        rest = rollout.waiting[place:]
+        course = judge_course(_state(rollout), rollout.settings, [(one.step, one.interval) for one in rest])
+        yield from ((rollout, waiting, assessment) for waiting, assessment in zip(rest, course, strict=True))
 
 
-def _request(rollout: _Rollout, waiting: _Waiting) -> JudgeRequest:
+def _state(rollout: _Rollout) -> JudgeState:
     assert rollout.state is not None, "intervals wait only after the state was made"
-    return JudgeRequest(
-        rollout.state, rollout.settings, step_of(waiting.interval.weight, waiting.next_weight), (waiting.interval,)
-    )
+    return rollout.state
 
 
 def step_of(weight: float, next_weight: float | None) -> Step:

@@ -5,6 +5,7 @@ on the machine at all.
 """
 
 import asyncio
+import io
 import json
 import os
 import platform
@@ -18,17 +19,21 @@ import numpy as np
 import structlog
 
 from analyzer import __version__
-from analyzer.core.judge import dump_state, initial_state, judge
+from analyzer.core.judge import dump_state, initial_state, judge, judge_course, learn
 from analyzer.core.judge.types import (
     ISTIO_EDGES_MS,
     Assessment,
+    History,
     Interval,
     JudgeRequest,
     JudgeSettings,
     Step,
     VersionCounts,
 )
+from analyzer.replay.counts import CountsReader
+from analyzer.replay.run import Replay
 from tests.bench.crowd import Crowd, Turns, count_queries
+from tests.core.judge.worlds import Behaviour, World
 
 SIZES = (1, 100, 1000)
 _OUT = Path("bench.json")
@@ -73,6 +78,50 @@ def bench_judge(rollouts: int) -> dict[str, float]:
     }
 
 
+def largest_state() -> int:
+    """Measure the stored state of a long rollout with everything in it: a history with young pods, limits, 19 edges."""
+    rng = np.random.default_rng(1)
+    young = np.tile(15.0 * np.arange(240.0)[:, None], (1, 20))
+    latency = rng.integers(1, 10**4, (240, 20, len(ISTIO_EDGES_MS) + 1))
+    requests = latency.sum(axis=-1)
+    past = History(15.0, requests, rng.binomial(requests, 0.001), ISTIO_EDGES_MS, latency, young)
+    settings = JudgeSettings(limit_error_rate=0.5, limit_p99_ms=1e3)
+    world = World(rate=3000.0, seconds=15.0, noise=0.5)
+    wide = Behaviour(median_ms=200.0, sigma=3.0)  # so that every edge has evidence of its own
+    step = Step("0:10:Progressing", 25.0)
+    turns = [(step, world.interval(wide, stable=wide, pod_age_s=15.0 * number)) for number in range(300)]
+    *_, last = judge_course(initial_state(learn(past, settings)), settings, turns)
+    return len(dump_state(last.state))
+
+
+def _noisy(rng: np.random.Generator, number: int) -> Interval:
+    stable, canary = (_version(rng, int(rng.poisson(requests))) for requests in (2700, 300))
+    return Interval(15.0 * number, 15.0, 10.0, ISTIO_EDGES_MS, stable, canary)
+
+
+def bench_replay(intervals: int) -> dict[str, float]:
+    """Measure `serin replay --counts` on one rollout alone, reading its lines included."""
+    rng = np.random.default_rng(1)
+    lines = [json.dumps({"rollout": "r", "edges_ms": ISTIO_EDGES_MS})]
+    for number in range(intervals):
+        one = _noisy(rng, number + 1)
+        sides = {
+            role: {"pods": 3, "requests": side.requests, "errors": side.errors}
+            | {"latency_counts": side.latency_counts.tolist()}
+            for role, side in (("stable", one.stable), ("canary", one.canary))
+        }
+        lines.append(
+            json.dumps({"rollout": "r", "t": one.end_s, "seconds": 15.0, "weight": 10, "next_weight": 25} | sides)
+        )
+    raw = "\n".join(lines).encode()
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        Replay().play(CountsReader("bench").read(io.BytesIO(raw)))
+        spent.append(time.process_time() - began)
+    return {"microseconds_per_interval": round(1e6 * min(spent) / intervals, 1)}
+
+
 async def bench_turns(rollouts: int) -> dict[str, float]:
     """Measure whole turns (telemetry parsed already, ledger, judge, decision, writes) with in-memory ports."""
     turns = Turns(Crowd(rollouts))
@@ -101,6 +150,8 @@ async def measure() -> dict[str, Any]:
         "python": platform.python_version(),
         "memory_mib": {"at_start": round(rss_mib(), 1)},
         "judge": {str(n): bench_judge(n) for n in SIZES},
+        "largest_state_bytes": largest_state(),
+        "replay": bench_replay(4000),
         "telemetry_queries_per_turn": {str(n): await count_queries(n) for n in SIZES},
         "turns": {},
     }
@@ -125,6 +176,10 @@ def table(report: dict[str, Any]) -> str:
     add("turn: calls to the cluster per rollout", lambda n: report["turns"][n]["cluster_calls_per_rollout"])
     add("turn: Prometheus queries, all together", lambda n: report["telemetry_queries_per_turn"][n])
     add("memory of this process, MiB", lambda n: report["memory_mib"][f"after_{n}_rollouts"])
+    rows.append(("judge: bytes of the largest stored state", f"{report['largest_state_bytes']:,}", "", ""))
+    rows.append(
+        ("replay of one rollout: µs CPU per interval", f"{report['replay']['microseconds_per_interval']:,}", "", "")
+    )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         row[0].ljust(widths[0])

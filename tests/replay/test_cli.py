@@ -1,5 +1,8 @@
 import io
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,19 @@ def test_a_trace_of_many_is_shown_on_request(file: Path, capsys: pytest.CaptureF
     assert [("decision" in line) for line in told] == [True] * 60 + [False] * 2
     assert replay_counts(written(file, [*GOOD, *BAD]), trace=True) == 1
     assert sum(line.startswith("bad  ") for line in capsys.readouterr().out.splitlines()) == 31
+
+
+@pytest.mark.parametrize("options", [["--trace", "-o", "json"], []])
+def test_output_that_nobody_reads_to_its_end_ends_the_command_without_a_word(file: Path, options: list[str]) -> None:
+    name = written(file, world_lines("r", seed=1, count=2500, steps={}))  # more than fits into a pipe
+    command = [sys.executable, "-m", "analyzer", "replay", "--counts", name, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE
 
 
 def test_standard_input_is_read_as_a_stream(

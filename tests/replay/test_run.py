@@ -156,3 +156,12 @@ def test_the_largest_evidence_is_that_of_the_worst_interval(lines: list[Line]) -
     [result] = replay(lines)
     worst = max(judged.assessment.evidence.log_e for judged in trace(lines))
     assert result.as_dict()["max_evidence"] == round(max(worst, 0.0), 6)
+
+
+def test_a_rollout_alone_is_answered_like_one_among_many() -> None:
+    named = [world_lines(f"r{n}", seed=1, count=50, steps=STEPS) for n in range(20)]
+    crowd = {result.rollout: result.as_dict() for result in replay([line for lines in named for line in lines])}
+    [alone] = replay(named[0])
+    assert all({**answer, "rollout": "r0"} == alone.as_dict() for answer in crowd.values())
+    few = replay([line for lines in named[:15] for line in lines])
+    assert [result.as_dict() for result in few] == list(crowd.values())[:15]

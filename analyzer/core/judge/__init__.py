@@ -17,6 +17,7 @@ Numbers in, verdict out; no clock, no input or output. `judge` is the whole of i
     limits          absolute limits
     harm            evidence of harm over channels, effects and start times
     noninferiority  margins and claims of a step
+    course          many intervals of one rollout at once
     update          one interval for all rollouts at once,
     accusation        its bets on harm,
     proof             and on non-inferiority
@@ -24,6 +25,7 @@ Numbers in, verdict out; no clock, no input or output. `judge` is the whole of i
     state           memory and checkpoint
 """
 
+from analyzer.core.judge.course import judge_course
 from analyzer.core.judge.judge import initial_state, judge
 from analyzer.core.judge.learning import learn
 from analyzer.core.judge.state import dump_state, load_state
@@ -62,6 +64,7 @@ __all__ = [
     "dump_state",
     "initial_state",
     "judge",
+    "judge_course",
     "learn",
     "load_state",
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analyzer.core.judge.warmup import Tolerated
 
 
-def bet_on_harm(
+def weigh_harm(
     records: "NDArray[np.void]",
     columns: "Columns",
     parameters: "Parameters",
@@ -30,8 +30,8 @@ def bet_on_harm(
     known: dispersion.Known,
     young: "Tolerated",
     comparable: "NDArray[np.bool_]",
-) -> None:
-    """Play one interval of the harm process, in place."""
+) -> "FloatArray":
+    """Give log e of one interval, tempered and capped, shape (R, C + 3, L); fix the edges' weights in place."""
     live = comparable & prediction.informative()
     _fix_weights(records, prediction, live)
     live[:, 1:] &= records["body"] != harm.SPARED
@@ -56,10 +56,13 @@ def bet_on_harm(
     _add_solo(increment, records, columns, parameters, edges_ms=edges_ms, known=known)
     cap = -np.log(parameters.false_rollback)
     np.minimum(increment, cap[:, None, None], out=increment)
-    rate = harm.start_rate(columns.seconds)
+    return increment
+
+
+def bet_on_harm(records: "NDArray[np.void]", increment: "FloatArray", *, rate: "FloatArray") -> None:
+    """Play one interval of the harm process, in place; `rate` is the part of the cash that joins."""
     records["bets"] = harm.bet(records["bets"], records["cash"], increment=increment, rate=rate)
     records["cash"] *= (1.0 - rate)[:, None]
-    records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
 
 
 def log_e(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":

@@ -1,6 +1,7 @@
 """From requests to columns: everything that has to look at each rollout by itself happens here, the maths nowhere."""
 
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,27 @@ if TYPE_CHECKING:
 Edges = tuple[float, ...]
 
 _SETTINGS = attrgetter(
-    "false_rollback",
-    "false_proof",
-    "error_tolerance",
-    "error_floor",
-    "latency_tolerance",
-    "warm_up_s",
-    "harm_budget",
-    "limit_error_rate",
-    "limit_p99_ms",
+    "settings.false_rollback",
+    "settings.false_proof",
+    "settings.error_tolerance",
+    "settings.error_floor",
+    "settings.latency_tolerance",
+    "settings.warm_up_s",
+    "settings.harm_budget",
 )
+_OPTIONAL = attrgetter("settings.limit_error_rate", "settings.limit_p99_ms", "step.next_weight")
+
+
+_NUMBERS = attrgetter(
+    "stable.requests",
+    "canary.requests",
+    "stable.errors",
+    "canary.errors",
+    "stable.pods",
+    "canary.pods",
+    "unattributed_errors",
+)
+_TIMES = attrgetter("seconds", "weight", "canary.youngest_pod_age_s", "in_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +115,9 @@ class Columns:
 
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
     """Read settings and steps."""
-    rows = np.array([(*_SETTINGS(r.settings), r.step.next_weight) for r in requests], dtype=np.float64)
-    return Parameters(*rows.T)
+    given = np.fromiter(chain.from_iterable(map(_SETTINGS, requests)), np.float64).reshape(-1, 7)
+    optional = [np.nan if value is None else value for value in chain.from_iterable(map(_OPTIONAL, requests))]
+    return Parameters(*given.T, *np.array(optional, dtype=np.float64).reshape(-1, 3).T)
 
 
 def own_edges(request: "JudgeRequest") -> Edges:
@@ -133,13 +146,10 @@ def columns(intervals: "Sequence[Interval]", edges: "Sequence[Edges]") -> Column
         A histogram has not one bucket more than edges.
     """
     channels = 1 + len(edges[0])
-    numbers = np.array([_numbers(i) for i in intervals], dtype=np.int64)
+    numbers = np.fromiter(chain.from_iterable(map(_NUMBERS, intervals)), np.int64).reshape(-1, 7)
     requests = np.maximum(numbers[:, 0:2], 0)
     errors = np.clip(numbers[:, 2:4], 0, requests)
-    times = np.array(
-        [(i.seconds, i.weight, i.canary.youngest_pod_age_s, i.in_effect) for i in intervals],
-        dtype=np.float64,
-    )
+    times = np.fromiter(chain.from_iterable(map(_TIMES, intervals)), np.float64).reshape(-1, 4)
     seconds = np.maximum(np.nan_to_num(times[:, 0]), 0.0)
     histogram, present = _histograms(intervals, edges, channels)
     np.maximum(histogram, 0, out=histogram)
@@ -164,35 +174,21 @@ def columns(intervals: "Sequence[Interval]", edges: "Sequence[Edges]") -> Column
     )
 
 
-def _numbers(interval: "Interval") -> tuple[int, ...]:
-    stable, canary = interval.stable, interval.canary
-    return (
-        stable.requests,
-        canary.requests,
-        stable.errors,
-        canary.errors,
-        stable.pods,
-        canary.pods,
-        interval.unattributed_errors,
-    )
-
-
 def _histograms(
     intervals: "Sequence[Interval]", edges: "Sequence[Edges]", channels: int
 ) -> tuple["NDArray[np.int64]", "NDArray[np.bool_]"]:
     present = np.ones((len(intervals), channels), dtype=np.bool_)
     rows: list[NDArray[np.int64]] = []
     for row, (interval, own) in enumerate(zip(intervals, edges, strict=True)):
-        pair = [interval.stable.latency_counts, interval.canary.latency_counts]
-        if any(len(counts) != len(interval.edges_ms) + 1 for counts in pair):
-            sizes = " and ".join(str(len(counts)) for counts in pair)
+        stable, canary, theirs = interval.stable.latency_counts, interval.canary.latency_counts, interval.edges_ms
+        if not len(stable) == len(canary) == len(theirs) + 1:
             raise ValueError(
-                f"interval ending at {interval.end_s}: {len(interval.edges_ms)} histogram edges need "
-                f"{len(interval.edges_ms) + 1} latency counts per version, got {sizes}"
+                f"interval ending at {interval.end_s}: {len(theirs)} histogram edges need "
+                f"{len(theirs) + 1} latency counts per version, got {len(stable)} and {len(canary)}"
             )
-        if interval.edges_ms is not own and interval.edges_ms != own:
-            pair, present[row, 1:] = _on_edges(pair, interval.edges_ms, own)
-        rows += pair
+        if theirs is not own and theirs != own:
+            (stable, canary), present[row, 1:] = _on_edges([stable, canary], theirs, own)
+        rows += (stable, canary)
     return np.concatenate(rows, dtype=np.int64).reshape(len(intervals), 2, channels), present
 
 

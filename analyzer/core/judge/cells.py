@@ -17,6 +17,9 @@ _FREQUENT: Final = 0.03
 """Above this error rate the errors are tested with E2 too."""
 _MOST: Final = 0.95
 _MOST_GUESSED: Final = 0.999
+_TOGETHER: Final = 2000
+"""Tables computed at once: the numbers in between stay in the cache, and below the size (128 KiB) from which malloc hands
+memory back to the system each time: that costs more than the arithmetic."""
 
 
 class Cells:
@@ -63,8 +66,9 @@ class Cells:
         frequent = (self.latency == 0) & (self.share > _FREQUENT) & (self._boundary() < _MOST)
         kinds = ((rare & ~frequent, self._rare), (frequent, self._frequent), (~rare, self._common))
         for kind, method in kinds:
-            cells = np.flatnonzero(kind)
-            if cells.size:
+            every = np.flatnonzero(kind)
+            for start in range(0, len(every), _TOGETHER):
+                cells = every[start : start + _TOGETHER]
                 result[cells] = method(cells, factors[cells], harmful=harmful)
         return result
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from analyzer.core.judge.evalues import FloatArray
 
 TOLERATED: Final = 0.9
@@ -116,7 +118,7 @@ def follow_ratio(log_ratio: "FloatArray", step: "FloatArray") -> "FloatArray":
     return np.minimum(np.maximum(log_ratio, 0.0) + step, _MOST_RATIO)
 
 
-def ratio_evidence(log_ratio: "FloatArray") -> "FloatArray":
+def ratio_evidence(log_ratio: "NDArray[np.floating]") -> "FloatArray":
     """Log evidence that the share of the requests is not that of the weights: the mean over the ratios, shape (R,)."""
     log_e = log_ratio.astype(np.float64)
     top = log_e.max(axis=1, keepdims=True)

@@ -57,8 +57,8 @@ def known(records: "NDArray[np.void]") -> Known:
     return Known(clump, records["noise"].astype(np.float64), records["base"].astype(np.float64)[:, None])
 
 
-def watch(records: "NDArray[np.void]", x1: "FloatArray", n1: "FloatArray") -> None:
-    """Compare an interval of the stable version's errors with what was expected, in place.
+def surprise(records: "NDArray[np.void]", x1: "FloatArray", n1: "FloatArray") -> "FloatArray":
+    """Compare an interval of the stable version's errors with what was expected: what it adds to `running`.
 
     The square of (x1 - n1 q) over its variance, were the errors independent, is 1 on average; q is the running mean
     over the intervals before, whose own error is part of the variance. Only the past enters an interval's phi.
@@ -68,8 +68,7 @@ def watch(records: "NDArray[np.void]", x1: "FloatArray", n1: "FloatArray") -> No
     variance = n1 * q * (1.0 - q) * (1.0 + n1 / np.maximum(n, 1.0))
     usable = (n > 0) & (variance > 0.05)
     square = np.where(usable, (x1 - n1 * q) ** 2 / np.where(usable, variance, 1.0), 0.0)
-    records["running"][:, 0] += usable
-    records["running"][:, 1] += np.minimum(square, 1e6)
+    return np.stack([usable.astype(np.float64), np.minimum(square, 1e6)], axis=1)
 
 
 def pod_noise(pods1: "FloatArray", pods2: "FloatArray") -> "FloatArray":

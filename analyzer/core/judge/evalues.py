@@ -117,14 +117,27 @@ def gro_ratio(tables: Tables, *, q1: FloatArray, q2: FloatArray, ratio: FloatArr
     weighed = share2 * q2
     b = (share1 * (1.0 + ratio * q1) + share2 * ratio) + weighed
     c = share1 * q1 + weighed
-    pi = 2.0 * c / (b + np.sqrt(np.maximum(b * b - (4.0 * a) * c, 0.0)))
-    pi = np.minimum(np.maximum(pi, TINY), np.minimum(1.0, 1.0 / ratio) * _ALMOST_ONE)
+    # Half of the judge's arithmetic is here, so it is done in place: pi = 2 c / (b + sqrt(b^2 - 4 a c)), and the logarithms.
+    pi: FloatArray = np.multiply(b, b, out=np.empty(np.broadcast_shapes(b.shape, c.shape)))
+    pi -= (4.0 * a) * c
+    np.sqrt(np.maximum(pi, 0.0, out=pi), out=pi)
+    pi += b
+    np.divide(2.0 * c, pi, out=pi)
+    np.minimum(np.maximum(pi, TINY, out=pi), np.minimum(1.0, 1.0 / ratio) * _ALMOST_ONE, out=pi)
     pi2 = ratio * pi
     log_e = tables.x2 * np.log(q2 / pi2)
-    log_e += (tables.n2 - tables.x2) * np.log((1.0 - q2) / (1.0 - pi2))
+    log_e += (tables.n2 - tables.x2) * _log_of_rest(q2, pi2)
     log_e += tables.x1 * np.log(q1 / pi)
-    log_e += (tables.n1 - tables.x1) * np.log((1.0 - q1) / (1.0 - pi))
+    log_e += (tables.n1 - tables.x1) * _log_of_rest(q1, pi)
     return log_e if usable.all() else np.where(usable, log_e, 0.0)
+
+
+def _log_of_rest(q: FloatArray, pi: FloatArray) -> FloatArray:
+    """Give log((1 - q) / (1 - pi)), in the memory of `pi` where it has any."""
+    out = pi if pi.ndim else None
+    rest = np.divide(1.0 - q, np.subtract(1.0, pi, out=out), out=out)
+    log_ratio: FloatArray = np.log(rest, out=out)
+    return log_ratio
 
 
 def gro_affine(tables: Tables, *, q1: FloatArray, q2: FloatArray, tau: FloatArray, delta: FloatArray) -> FloatArray:

@@ -143,8 +143,8 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
         The new bets. The new cash is `cash * (1 - rate)`.
     """
     fresh = (cash * rate[:, None])[..., None] * PRIOR
-    played: FloatArray = np.clip((bets + fresh) * np.exp(np.minimum(increment, _MOST_AT_ONCE)), LEAST, MOST)
-    return played
+    played: FloatArray = (bets + fresh) * np.exp(np.minimum(increment, _MOST_AT_ONCE))
+    return np.minimum(np.maximum(played, LEAST), MOST)
 
 
 def purses(bets: "NDArray[np.floating]", cash: "NDArray[np.floating]") -> "FloatArray":

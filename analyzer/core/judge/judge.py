@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from analyzer.core.judge.batch import Edges, Parameters
     from analyzer.core.judge.evalues import FloatArray
 
-_TOGETHER: Final = 334
-"""Rollouts computed at once: enough that the calls do not matter, few enough that the numbers stay in the cache."""
+_TOGETHER: Final = 1000
+"""Rollouts computed at once: enough that the calls do not matter, few enough that memory stays bounded."""
 
 
 def initial_state(learned: Learned | None = None) -> JudgeState:

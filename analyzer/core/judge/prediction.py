@@ -7,7 +7,7 @@ taken anew in each interval, as the mean moves.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -72,12 +72,21 @@ def keep_rate(seconds: "FloatArray | float") -> "FloatArray":
     return kept
 
 
-def learn(records: "NDArray[np.void]", columns: "Columns") -> None:
-    """Put an interval of the stable version into the running mean, in place; one without requests changes nothing."""
+class Lesson(NamedTuple):
+    """What an interval of the stable version does to the running mean, shape (R, C)."""
+
+    keep: "FloatArray"  # what is left of the mean
+    n: "FloatArray"
+    x: "FloatArray"
+
+    def move(self, n: "FloatArray", x: "FloatArray") -> "tuple[FloatArray, FloatArray]":
+        """Give the mean after it. Never below zero "fast" requests by rounding: x is a part of n, term by term."""
+        n = n * self.keep + self.n
+        return n, np.minimum(x * self.keep + self.x, n)
+
+
+def lesson(columns: "Columns") -> Lesson:
+    """Read off what an interval teaches; one without requests teaches nothing."""
     seen = columns.present & (columns.n[:, 0] > 0)
     keep = np.where(seen, keep_rate(columns.seconds)[:, None], 1.0)
-    # Never below zero "fast" requests by rounding: x is a part of n, term by term.
-    records["mean_n"][:] = records["mean_n"] * keep + np.where(seen, columns.n[:, 0], 0.0)
-    records["mean_x"][:] = np.minimum(
-        records["mean_x"] * keep + np.where(seen, columns.x[:, 0], 0.0), records["mean_n"]
-    )
+    return Lesson(keep, np.where(seen, columns.n[:, 0], 0.0), np.where(seen, columns.x[:, 0], 0.0))

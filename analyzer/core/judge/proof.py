@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analyzer.core.judge.prediction import Prediction
 
 
-def bet_on_proof(
+def weigh_proof(
     records: "NDArray[np.void]",
     columns: "Columns",
     parameters: "Parameters",
@@ -25,9 +25,12 @@ def bet_on_proof(
     curve: tolerance.Curve,
     known: dispersion.Known,
     comparable: "NDArray[np.bool_]",
-) -> None:
-    """Play one interval of each claim, in place."""
+) -> "FloatArray":
+    """Give log e of one interval per claim and guess, tempered, shape (R, 5, G); choose the step's edges in place."""
+    increment = np.zeros(records["log_ni"].shape)
     wanted = ~np.isnan(parameters.next_weight)
+    if not wanted.any():
+        return increment
     comparable = comparable.copy()
     comparable[:, 0] |= columns.present[:, 0] & (columns.n[:, 0, 0] > 0) & (columns.unattributed > 0)
     usable = comparable & prediction.known
@@ -57,10 +60,11 @@ def bet_on_proof(
     part = dispersion.Known(known.clump[row, column], known.noise[row, column], known.base[row, 0])
     phi = dispersion.phi(part, noise * dispersion.proof_variance(tables, share))
     log_e = cells.log_e(noninferiority.GUESSES[cells.latency], harmful=False)
-    records["log_ni"][row, claim] += log_e / phi[:, None]
+    increment[row, claim] = log_e / phi[:, None]
     completed = completions.proof(columns.n[:, 0, 0], columns.n[:, 1, 0], columns.weight)
     seen = wanted & columns.present[:, 0]
-    records["log_ni"][:, noninferiority.COMPLETIONS] += np.where(seen, completed, 0.0)[:, None]
+    increment[:, noninferiority.COMPLETIONS] = np.where(seen, completed, 0.0)[:, None]
+    return increment
 
 
 def by_claim(records: "NDArray[np.void]") -> "FloatArray":

@@ -1,13 +1,18 @@
-"""One interval for R rollouts at once: bet, then learn."""
+"""One interval for R rollouts at once: bet, then learn.
 
-from typing import TYPE_CHECKING
+What an interval says depends only on what was known before (running means, warm-up, chosen edges), never on the
+evidence so far. So the two are apart: `weigh` gives what an interval says and learns from it, `take_in` adds it to the
+evidence. `course` uses that to weigh many intervals of one rollout at once.
+"""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from analyzer.core.judge import completions, dispersion, oneedge, tolerance, warmup
-from analyzer.core.judge.accusation import bet_on_harm
-from analyzer.core.judge.prediction import learn, predict
-from analyzer.core.judge.proof import bet_on_proof
+from analyzer.core.judge import completions, dispersion, harm, oneedge, tolerance, warmup
+from analyzer.core.judge.accusation import bet_on_harm, log_e, weigh_harm
+from analyzer.core.judge.prediction import lesson, predict
+from analyzer.core.judge.proof import weigh_proof
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,10 +21,39 @@ if TYPE_CHECKING:
     from analyzer.core.judge.evalues import FloatArray
 
 
+class Weighed(NamedTuple):
+    """What one interval of R rollouts says: log e, tempered.
+
+    Attributes
+    ----------
+    harm : ndarray, shape (R, C + 3, L)
+        Of harm, per channel and effect.
+    proof : ndarray, shape (R, 5, G)
+        Of non-inferiority, per claim and guess.
+    ratio : ndarray, shape (R, Q)
+        That the sample ratio is wrong.
+    rate : ndarray, shape (R,)
+        Part of the cash that joins.
+    """
+
+    harm: "FloatArray"
+    proof: "FloatArray"
+    ratio: "FloatArray"
+    rate: "FloatArray"
+
+    def rows(self, start: int, end: int) -> "Weighed":
+        """Give that of some rows."""
+        return Weighed(*(values[start:end] for values in self))
+
+
+EVIDENCE: Final = ("bets", "cash", "log_ni", "log_ratio")
+"""Fields that `take_in` writes; `max_log_e` follows from them."""
+_TOGETHER: Final = 100
+"""Rollouts whose bets are played at once; see `cells`."""
+
+
 def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edges_ms: "FloatArray") -> None:
     """Judge one interval of each rollout, in place.
-
-    Everything that a bet depends on (expected rates, tolerances, dispersion, envelope) is fixed by the intervals before.
 
     Parameters
     ----------
@@ -30,6 +64,26 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     edges_ms : ndarray, shape (R, E)
         The rollouts' histogram edges [ms].
     """
+    weighed = weigh(records, columns, parameters, edges_ms)
+    for start in range(0, len(records), _TOGETHER):
+        end = start + _TOGETHER
+        take_in(records[start:end], weighed.rows(start, end))
+    records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
+
+
+def take_in(records: "NDArray[np.void]", weighed: Weighed) -> None:
+    """Add what an interval said to the evidence, in place; all but its maximum, which takes longer than the rest."""
+    bet_on_harm(records, weighed.harm, rate=weighed.rate)
+    records["log_ni"] += weighed.proof
+    records["log_ratio"] = completions.follow_ratio(records["log_ratio"], weighed.ratio)
+
+
+def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edges_ms: "FloatArray") -> Weighed:
+    """Say what an interval of each rollout amounts to, and learn from it, in place; the evidence stays as it is.
+
+    Everything that a bet depends on (expected rates, tolerances, dispersion, envelope) is fixed by the intervals before.
+    The evidence itself is neither read nor changed.
+    """
     prediction = predict(records)
     curve = tolerance.curve(edges_ms, prediction.share[:, 1:])
     comparable = columns.present & (columns.n > 0).all(axis=1)
@@ -39,15 +93,10 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     young = warmup.tolerated(records, columns, parameters, curve)
     if first.any():
         edge = oneedge.choose(
-            columns,
-            wanted=first,
-            prediction=prediction,
-            curve=curve,
-            comparable=comparable,
-            known=known,
+            columns, wanted=first, prediction=prediction, curve=curve, comparable=comparable, known=known
         )
         warmup.observe(records, columns, parameters, edge)
-    bet_on_harm(
+    accused = weigh_harm(
         records,
         columns,
         parameters,
@@ -58,29 +107,31 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
         young=young,
         comparable=comparable,
     )
-    if not np.isnan(parameters.next_weight).all():
-        bet_on_proof(
-            records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
-        )
-    n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
-    records["log_ratio"] = completions.follow_ratio(
-        records["log_ratio"], completions.sample_ratio(n1, n2, columns.set_weight)
+    proof = weigh_proof(
+        records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
     )
-    dispersion.watch(records, columns.x[:, 0, 0], n1)
-    learn(records, columns)
-    _count(records, columns)
+    n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
+    ratio = completions.sample_ratio(n1, n2, columns.set_weight)
+    for name, more in additions(records, columns).items():
+        records[name] += more
+    records["mean_n"], records["mean_x"] = lesson(columns).move(records["mean_n"], records["mean_x"])
+    return Weighed(accused, proof, ratio, harm.start_rate(columns.seconds))
 
 
-def _count(records: "NDArray[np.void]", columns: "Columns") -> None:
-    records["requests"] += columns.requests
-    records["errors"] += columns.errors
-    records["histogram"] += columns.histogram
+def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDArray[np.number]]":
+    """Give what an interval adds to the totals in the records, by field; of them only the running means are read."""
     watched = (columns.set_weight > 0) | (columns.requests[:, 1] > 0)
-    records["seconds"] += columns.seconds * watched
-    records["intervals"] += watched
-    records["compared"] += (columns.requests > 0).all(axis=1)
     in_step = watched & ((columns.weight > 0) | (columns.set_weight <= 0))
-    records["step_seconds"] += columns.seconds * in_step
-    records["step_intervals"] += in_step
-    records["step_requests"] += columns.requests
-    records["step_unattributed"] += columns.unattributed
+    return {
+        "running": dispersion.surprise(records, columns.x[:, 0, 0], columns.n[:, 0, 0]),
+        "requests": columns.requests,
+        "errors": columns.errors,
+        "histogram": columns.histogram,
+        "seconds": columns.seconds * watched,
+        "intervals": watched.astype(np.int64),
+        "compared": (columns.requests > 0).all(axis=1).astype(np.int64),
+        "step_seconds": columns.seconds * in_step,
+        "step_intervals": in_step.astype(np.int64),
+        "step_requests": columns.requests,
+        "step_unattributed": columns.unattributed,
+    }

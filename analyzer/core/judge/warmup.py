@@ -118,3 +118,14 @@ def observe(records: "NDArray[np.void]", columns: "Columns", parameters: "Parame
         np.arange(len(LEVELS)) < records["warm_rejected"][rows][:, None]
     )
     records["warm_rejected"][rows] = np.cumprod(passed, axis=1).sum(axis=1)
+
+
+def foresee(records: "NDArray[np.void]", columns: "Columns") -> None:
+    """Put what `arm` would leave of ages and pods into the records of consecutive intervals, all but the first, in place."""
+    rows = np.arange(len(records))
+    for name, there, value in (
+        ("warm_age", np.isfinite(columns.age_s) & (columns.requests[:, 1] > 0), columns.age_s + columns.seconds),
+        ("warm_pods", columns.requests[:, 1] > 0, columns.pods[:, 1]),
+    ):
+        last = np.maximum.accumulate(np.where(there, rows, -1))[:-1]
+        records[name][1:] = np.where(last >= 0, value[last], records[name][0])

@@ -70,6 +70,50 @@ def test_evidence_of_harm_by_latency_is_not_expected_to_grow_within_the_toleranc
     assert expected_growth(state, made, p1=p1, p2=p1) <= 1.0 + 1e-6
 
 
+@pytest.mark.parametrize("p1", [0.0, 0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("seen", [(1000, 1), (1000, 60), (1000, 300), (3, 0)])
+def test_evidence_of_harmlessness_is_not_expected_to_grow_at_the_margin(p1: float, seen: tuple[int, int]) -> None:
+    state = after(plain(*seen, 0, 0), plain(*seen, 40, 1))
+    p2 = min(1.0, 1.1 * p1 + 0.001 / 0.25)
+    before = feed(state, [], settings=WARM).evidence.proof["errors"]
+    answers = judge([JudgeRequest(state, WARM, TO_25, (plain(N1, x1, N2, x2),)) for x1, x2 in TABLES])
+    grown = np.exp([answer.evidence.proof["errors"] - before for answer in answers])
+    x1, x2 = np.array(TABLES).T
+    assert float((binom.pmf(x1, N1, p1) * binom.pmf(x2, N2, p2) * grown).sum()) <= 1.0 + 1e-6
+
+
+KNOWN = initial_state(learn(history(), JudgeSettings()))
+SIZES = st.sampled_from([0, 1, 2, 300, 10**6, 10**12])
+PARTS = st.sampled_from([0.0, 0.001, 0.5, 1.0])
+
+
+@given(
+    rows=st.lists(st.tuples(SIZES, SIZES, PARTS, PARTS, PARTS, PARTS), min_size=1, max_size=6),
+    ages=st.sampled_from([0.0, 20.0, float("inf")]),
+    weight=st.sampled_from([0.0, 1.0, 50.0, 100.0]),
+    taught=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_evidence_is_finite_with_and_without_a_history_whatever_the_counts(
+    rows: list[tuple[int, int, float, float, float, float]], *, ages: float, weight: float, taught: bool
+) -> None:
+    state = KNOWN if taught else initial_state()
+    edges = KNOWN.edges_ms
+    strict = JudgeSettings(limit_error_rate=0.02, limit_p99_ms=100.0)
+    for n1, n2, *parts in rows:
+        stable, canary = (
+            counts(n, int(n * failed), slow=int(n * slow), edges=len(edges))
+            for n, failed, slow in ((n1, parts[0], parts[1]), (n2, parts[2], parts[3]))
+        )
+        young = replace(canary, youngest_pod_age_s=ages)
+        answer = feed(state, [Interval(15.0, 15.0, weight, edges, stable, young)], settings=strict)
+        seen = answer.evidence
+        figures = [seen.log_e, seen.p_value, seen.sample_ratio_log_e, *seen.channels.values(), *seen.limits.values()]
+        assert np.isfinite([*figures, *seen.proof.values()]).all()
+        assert load_state(dump_state(answer.state)) == answer.state
+        state = answer.state
+
+
 @given(order=st.permutations(range(6)), seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_the_order_of_the_rollouts_does_not_matter(order: list[int], seed: int) -> None:
