@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -199,19 +200,19 @@ def test_an_epoch_that_nobody_can_have_reached_is_no_epoch(world: World) -> None
 def test_a_write_of_an_older_leader_that_was_on_its_way_too_long_fails(world: World) -> None:
     """The server gets it 20 s after the time-out has ended the call: nothing on our side can stop that any more."""
     leader, other = two(world)
-    late: list[object] = []
+    late: list[tuple[Any, list[Object]]] = []
     real = world.cluster.patch
 
-    async def slow(ref: object, operations: list[Object], **_more: object) -> Object:
+    async def slow(ref: Any, operations: list[Object], **_more: object) -> Object:
         late.append((ref, operations))
         raise TimeoutError
 
     world.cluster.patch = slow  # type: ignore[method-assign, assignment]
-    world.until(lambda: any(ref == ROUTE for ref, _ in late), within_s=2)  # type: ignore[misc, has-type]
+    world.until(lambda: any(ref == ROUTE for ref, _ in late), within_s=2)
     leader.kill()
     world.cluster.patch = real  # type: ignore[method-assign]
     world.until(lambda: writes_of(world, other) > 0, within_s=DURATION_S + 2)
-    ref, operations = next(call for call in late if call[0] == ROUTE)  # type: ignore[index]
+    ref, operations = next(call for call in late if call[0] == ROUTE)
     with pytest.raises(ConflictError, match=r"test operation for path /metadata/annotations/serin\.dev~1epoch failed"):
         asyncio.run(world.cluster.patch(ref, operations))
 

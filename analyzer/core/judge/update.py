@@ -129,7 +129,7 @@ def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDA
         "histogram": columns.histogram,
         "seconds": columns.seconds * watched,
         "intervals": watched.astype(np.int64),
-        "compared": (columns.requests > 0).all(axis=1).astype(np.int64),
+        "compared": np.where((columns.requests > 0).all(axis=1), 1, 0),
         "step_seconds": columns.seconds * in_step,
         "step_intervals": in_step.astype(np.int64),
         "step_requests": columns.requests,
