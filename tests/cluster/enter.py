@@ -23,6 +23,8 @@ _UNSHARE: Final = (
     *("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
     "--",
 )
+_LOOPBACK: Final = ("sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+"""A new network namespace has a loopback that is down; not every test goes through the bed, which has more to set up."""
 _PACKAGES: Final = {"unshare": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "openssl": "openssl"}
 
 
@@ -56,7 +58,7 @@ def main(command: Sequence[str]) -> int:  # noqa: RET503 - nothing comes after e
         return MISSING
     os.environ[INSIDE] = "inside"
     sys.stdout.flush()
-    os.execvp(_UNSHARE[0], [*_UNSHARE, *command])
+    os.execvp(_UNSHARE[0], [*_UNSHARE, *_LOOPBACK, *command])
 
 
 if __name__ == "__main__":
