@@ -33,7 +33,7 @@ def bet_on_harm(
 ) -> None:
     """Play one interval of the harm process, in place."""
     live = comparable & prediction.informative()
-    _fix_weights(records, prediction, live)
+    _fix_weights(records, prediction, live, young=young)
     live[:, 1:] &= records["body"] != harm.SPARED
     noise = dispersion.pod_noise(columns.pods[:, 0], columns.pods[:, 1])
     tau = _tolerated(records, parameters, prediction=prediction, curve=curve, young=young, noise=noise)
@@ -54,17 +54,30 @@ def bet_on_harm(
     increment = np.zeros(records["bets"].shape)
     increment[row, channel] = cells.log_e(harm.EFFECTS[cells.latency], harmful=True) / phi[:, None]
     _add_solo(increment, records, columns, parameters, edges_ms=edges_ms, known=known)
-    cap = -np.log(parameters.false_rollback)
-    np.minimum(increment, cap[:, None, None], out=increment)
-    rate = harm.start_rate(columns.seconds)
+    np.minimum(increment, harm.cap(parameters.false_rollback)[:, None, None], out=increment)
+    rate = _start_rates(records, columns, young)
     records["bets"] = harm.bet(records["bets"], records["cash"], increment=increment, rate=rate)
-    records["cash"] *= (1.0 - rate)[:, None]
+    records["cash"] *= 1.0 - rate
     records["max_log_e"] = np.maximum(records["max_log_e"], log_e(records, parameters))
+
+
+def _start_rates(records: "NDArray[np.void]", columns: "Columns", young: "Tolerated") -> "FloatArray":
+    """Part of each purse's cash that joins, shape (R, C); latency's comes in while the pods grow up."""
+    rate = np.repeat(harm.start_rate(columns.seconds)[:, None], records["cash"].shape[1], axis=1)
+    rows = young.rows[records["warm_known"][young.rows] == 0]
+    rate[rows, 1 : -harm.SOLO] = harm.start_rate(columns.seconds[rows], harm.START_RATE_YOUNG)[:, None]
+    return rate
 
 
 def log_e(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":
     """Log E of each rollout, shape (R,)."""
-    return harm.total(by_channel(records), harm.channel_weights(parameters.limits_set))
+    return harm.total(by_channel(records), weights(records, parameters))
+
+
+def weights(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":
+    """Weights of the channels, shape (R, 5)."""
+    tested = (records["warm_known"] == 0) & (parameters.warm_up_s > 0)
+    return harm.channel_weights(parameters.limits_set, warm_up_tested=tested)
 
 
 def by_channel(records: "NDArray[np.void]") -> "FloatArray":
@@ -72,7 +85,9 @@ def by_channel(records: "NDArray[np.void]") -> "FloatArray":
     return harm.channels(harm.purses(records["bets"], records["cash"]), records["body"])
 
 
-def _fix_weights(records: "NDArray[np.void]", prediction: "Prediction", live: "NDArray[np.bool_]") -> None:
+def _fix_weights(
+    records: "NDArray[np.void]", prediction: "Prediction", live: "NDArray[np.bool_]", *, young: "Tolerated"
+) -> None:
     """Choose the edges and their weights when latency takes part for the first time; they stay for the rollout."""
     rows = np.flatnonzero((records["weights_set"] == 0) & live[:, 1:].any(axis=1))
     if rows.size:
@@ -80,6 +95,9 @@ def _fix_weights(records: "NDArray[np.void]", prediction: "Prediction", live: "N
         spare = harm.spare(prediction.share[rows, 1:], live[rows, 1:])
         records["body"][rows] = np.where(spare, harm.SPARED, np.where(body, harm.BODY, harm.REST))
         records["weights_set"][rows] = 1
+        late = np.intersect1d(rows, young.rows[records["warm_known"][young.rows] == 0])
+        records["bets"][late, 1 : -harm.SOLO] *= harm.START_SHARE_YOUNG / harm.START_SHARE
+        records["cash"][late, 1 : -harm.SOLO] += harm.START_SHARE - harm.START_SHARE_YOUNG
 
 
 def _tolerated(
@@ -119,7 +137,8 @@ def _add_solo(
     seen = columns.present[:, 0]
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
     lost = completions.harm(n1, n2, columns.weight, load=records["load"].astype(np.float64))
-    increment[:, harm.COMPLETIONS] = np.where(seen[:, None], lost, 0.0)
+    by_weights = seen & (parameters.sticky_users == 0)
+    increment[:, harm.COMPLETIONS] = np.where(by_weights[:, None], lost, 0.0)
     if not parameters.limits_set.any():
         return
     channel, p99_share = limits.p99_rows(edges_ms, parameters.limit_p99_ms)

@@ -28,12 +28,13 @@ _SETTINGS = attrgetter(
     "harm_budget",
     "limit_error_rate",
     "limit_p99_ms",
+    "sticky_users",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None."""
+    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None, 1 for true."""
 
     false_rollback: "FloatArray"
     false_proof: "FloatArray"
@@ -44,6 +45,7 @@ class Parameters:
     harm_budget: "FloatArray"
     limit_error_rate: "FloatArray"
     limit_p99_ms: "FloatArray"
+    sticky_users: "FloatArray"
     next_weight: "FloatArray"
 
     @property

@@ -58,7 +58,13 @@ def bet_on_proof(
     phi = dispersion.phi(part, noise * dispersion.proof_variance(tables, share))
     log_e = cells.log_e(noninferiority.GUESSES[cells.latency], harmful=False)
     records["log_ni"][row, claim] += log_e / phi[:, None]
-    completed = completions.proof(columns.n[:, 0, 0], columns.n[:, 1, 0], columns.weight)
+    completed = completions.proof(
+        columns.n[:, 0, 0],
+        columns.n[:, 1, 0],
+        columns.weight,
+        sticky=parameters.sticky_users,
+        load=records["load"].astype(np.float64),
+    )
     seen = wanted & columns.present[:, 0]
     records["log_ni"][:, noninferiority.COMPLETIONS] += np.where(seen, completed, 0.0)[:, None]
 

@@ -115,6 +115,9 @@ class JudgeSettings:
         Absolute limit of the canary's error rate, whatever the stable version's is [ratio]; None: no limit.
     limit_p99_ms
         The same of its 99th percentile of latency [ms]; None: no limit.
+    sticky_users
+        The same user always gets the same version, so the share of the requests follows users, not the weights: too few
+        completed requests are no harm then, and proof allows for users who ask more than others.
     """
 
     false_rollback: float = 0.01
@@ -126,6 +129,7 @@ class JudgeSettings:
     harm_budget: float = 1e-3
     limit_error_rate: float | None = None
     limit_p99_ms: float | None = None
+    sticky_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
     young = warmup.tolerated(records, columns, parameters, curve)
     if first.any():
         edge = oneedge.choose(
+            records,
             columns,
             wanted=first,
             prediction=prediction,
@@ -63,8 +64,16 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
             records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
         )
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
-    records["log_ratio"] += np.where(columns.present[:, :1], completions.sample_ratio(n1, n2, columns.weight), 0.0)
+    by_weights = columns.present[:, :1] & (parameters.sticky_users == 0)[:, None]
+    records["log_ratio"] += np.where(by_weights, completions.sample_ratio(n1, n2, columns.weight), 0.0)
     dispersion.watch(records, columns.x[:, 0, 0], n1)
+    dispersion.watch_latency(
+        records,
+        columns.x[:, 0, 1:],
+        columns.n[:, 0, 1:],
+        pods1=columns.pods[:, 0],
+        comparable=columns.present[:, 1:] & (columns.n[:, 0, 1:] > 0),
+    )
     learn(records, columns)
     _count(records, columns)
 
