@@ -8,6 +8,7 @@ from typing import Any, Final
 from tests.calibration.measures import (
     HANGING,
     MARGIN_NOISE,
+    NOISES,
     Size,
     detections,
     false_proofs,
@@ -33,8 +34,10 @@ def all_jobs(size: Size, only: str) -> Iterator[Job]:
     for scenario in HARMLESS_SCENARIOS:
         yield Job("harmless", scenario.name, partial(false_rollbacks, scenario, size))
     smaller = Size(max(size.rollouts // 2, 1), size.seed)
-    for rps in RPS:
-        yield Job("detection", f"detection {rps:g} rps", partial(_detections, rps, smaller, only))
+    for noise in NOISES:
+        for rps in (*RPS, 1000.0):
+            run = partial(_detections, noise, rps, smaller, only=only)
+            yield Job("detection", f"detection {rps:g} rps, {noise}", run)
     for noise in MARGIN_NOISE:
         for rps in RPS[1:]:
             for history in (True, False):
@@ -45,9 +48,9 @@ def all_jobs(size: Size, only: str) -> Iterator[Job]:
             yield Job("hang", f"hang {regression.name}, {rps:g} rps", partial(hangs, regression, rps, smaller))
 
 
-def _detections(rps: float, size: Size, only: str) -> list[Any]:
-    everything = not only or only in f"detection {rps:g} rps"
-    return list(detections(rps, size, wanted=lambda name: everything or only in name))
+def _detections(noise: str, rps: float, size: Size, *, only: str) -> list[Any]:
+    everything = not only or only in f"detection {rps:g} rps, {noise}"
+    return list(detections(noise, rps, size, wanted=lambda name: everything or only in name))
 
 
 def _proofs(noise: str, rps: float, size: Size, *, history: bool) -> list[Any]:

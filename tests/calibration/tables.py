@@ -7,7 +7,6 @@ import numpy as np
 
 from analyzer.simulate import median_of, standard_error, upper_bound
 from tests.calibration.measures import Detection, FalseProofs, FalseRollbacks, Hangs
-from tests.calibration.scenarios import Bound
 
 _WAYS = ((True, True), (True, False), (False, True), (False, False))
 _MOST_WITH_HISTORY, _MOST_WITHOUT, _MOST_PROOFS = 0.01, 0.03, 0.05
@@ -26,25 +25,17 @@ def harmless_table(results: Sequence[FalseRollbacks]) -> str:
     ]
     rows = [
         [
-            f"{result.scenario} {result.bound.value}".rstrip(),
-            *(_rate(result.counts.get(way), result.rollouts, most=_most(result, way)) for way in _WAYS),
+            result.scenario,
+            *(
+                _rate(result.counts.get(way), result.rollouts, most=_MOST_WITH_HISTORY if way[0] else _MOST_WITHOUT)
+                for way in _WAYS
+            ),
             seconds(result.promoted_s),
             f"{result.unproven:.1f}",
         ]
         for result in results
     ]
     return table(head, rows)
-
-
-def _most(result: FalseRollbacks, way: tuple[bool, bool]) -> float:
-    """Say above which rate a result is bad, with history (the first of the pair) and without."""
-    history, _ = way
-    bounds = {
-        Bound.ALWAYS: (_MOST_WITHOUT, _MOST_WITH_HISTORY),
-        Bound.HISTORY: (1.0, _MOST_WITH_HISTORY),
-        Bound.NEVER: (1.0, 1.0),
-    }
-    return bounds[result.bound][history]
 
 
 def _rate(events: int | None, of: int, *, most: float) -> str:
@@ -58,8 +49,9 @@ def detection_table(results: Sequence[Detection]) -> str:
     """Write how regressions are found."""
     head = [
         "regression",
+        "noise",
         "rps",
-        "published median",
+        "wanted median",
         "fixed: median",
         "found",
         "canary requests",
@@ -72,9 +64,10 @@ def detection_table(results: Sequence[Detection]) -> str:
     rows = [
         [
             one.regression,
+            one.noise,
             f"{one.rps:,.0f}",
-            "" if math.isnan(one.published_s) else seconds(one.published_s),
-            _bold_if(seconds(median_of(one.fixed.harm_s)), bad=median_of(one.fixed.harm_s) > one.published_s),
+            "" if math.isnan(one.wanted_s) else seconds(one.wanted_s),
+            _bold_if(seconds(median_of(one.fixed.harm_s)), bad=median_of(one.fixed.harm_s) > one.wanted_s),
             f"{one.fixed.share(one.fixed.harm_s):.0%}",
             _typical(one.fixed.canary_requests),
             _typical(one.fixed.hurt),
@@ -83,23 +76,24 @@ def detection_table(results: Sequence[Detection]) -> str:
             _typical(one.closed.canary_requests),
             f"{one.closed.hurt.mean():,.0f}",
         ]
-        for one in sorted(results, key=lambda one: one.rps)
+        for one in sorted(results, key=lambda one: (one.noise, one.rps))
     ]
     return table(head, rows) + "\n" + _speed(results)
 
 
 def _speed(results: Sequence[Detection]) -> str:
-    """Say how much faster than published, as a geometric mean."""
+    """Say how much faster than wanted, as a geometric mean, noise by noise."""
     texts = []
-    for title, named in (("all rows", ""), ("latency rows", "latency")):
-        ratios = [
-            one.published_s / median_of(one.fixed.harm_s)
-            for one in results
-            if named in one.regression and not math.isnan(one.published_s)
-        ]
-        if ratios:
-            texts.append(f"{title} {float(np.exp(np.mean(np.log(ratios)))):.2f} times")
-    return f"\nFaster than published (geometric mean): {', '.join(texts)}.\n" if texts else ""
+    for noise in dict.fromkeys(one.noise for one in results):
+        for title, named in (("all rows", ""), ("latency rows", "latency")):
+            ratios = [
+                one.wanted_s / median_of(one.fixed.harm_s)
+                for one in results
+                if one.noise == noise and named in one.regression and one.published
+            ]
+            if ratios:
+                texts.append(f"{noise}, {title}: {float(np.exp(np.mean(np.log(ratios)))):.2f} times")
+    return f"\nFaster than published (geometric mean): {'; '.join(texts)}.\n" if texts else ""
 
 
 def proof_table(results: Sequence[FalseProofs]) -> str:

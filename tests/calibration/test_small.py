@@ -14,7 +14,7 @@ from tests.calibration.measures import (
     hangs,
     scenario_named,
 )
-from tests.calibration.scenarios import HARMLESS_SCENARIOS, USUAL, Bound
+from tests.calibration.scenarios import HARMLESS_SCENARIOS, USUAL
 from tests.calibration.tables import harmless_table
 
 SIZE = Size(rollouts=50, seed=5)
@@ -83,5 +83,5 @@ def test_every_scenario_is_in_the_table_and_bad_ones_stand_out() -> None:
     text = harmless_table(results)
     assert all(s.name in text for s in HARMLESS_SCENARIOS[:2])
     assert "**" not in text
-    all_bad = [type(results[0])("bad", bound=Bound.ALWAYS, rollouts=100, counts={(True, True): 50})]
+    all_bad = [type(results[0])("bad", rollouts=100, counts={(True, True): 50})]
     assert "**50.00 " in harmless_table(all_bad)

@@ -54,20 +54,62 @@ def weigh_harm(
     increment = np.zeros(records["bets"].shape)
     increment[row, channel] = cells.log_e(harm.EFFECTS[cells.latency], harmful=True) / phi[:, None]
     _add_solo(increment, records, columns, parameters, edges_ms=edges_ms, known=known)
-    cap = -np.log(parameters.false_rollback)
-    np.minimum(increment, cap[:, None, None], out=increment)
+    np.minimum(increment, harm.cap(parameters.false_rollback)[:, None, None], out=increment)
     return increment
 
 
-def bet_on_harm(records: "NDArray[np.void]", increment: "FloatArray", *, rate: "FloatArray") -> None:
-    """Play one interval of the harm process, in place; `rate` is the part of the cash that joins."""
+def bet_on_harm(
+    records: "NDArray[np.void]", increment: "FloatArray", *, rate: "FloatArray", late: "NDArray[np.bool_]"
+) -> None:
+    """Play one interval of the harm process, in place.
+
+    Parameters
+    ----------
+    records : ndarray, shape (R,)
+        The rollouts' memories.
+    increment : ndarray, shape (R, C + 3, L)
+        log e of the interval, tempered and capped.
+    rate : ndarray, shape (R, C + 3)
+        Part of each purse's cash that joins.
+    late : ndarray, shape (R,), bool
+        Where latency begins with pods that nobody knows how they warm up: most of its bets join later.
+    """
+    if late.any():
+        rows = np.flatnonzero(late)
+        records["bets"][rows, 1 : -harm.SOLO] *= harm.START_SHARE_YOUNG / harm.START_SHARE
+        records["cash"][rows, 1 : -harm.SOLO] += harm.START_SHARE - harm.START_SHARE_YOUNG
     records["bets"] = harm.bet(records["bets"], records["cash"], increment=increment, rate=rate)
-    records["cash"] *= (1.0 - rate)[:, None]
+    records["cash"] *= 1.0 - rate
+
+
+def late_starts(records: "NDArray[np.void]", young: "Tolerated", *, before: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+    """Tell where latency takes part for the first time, with young pods of an unknown warm-up, shape (R,).
+
+    `before` says where it took part already.
+    """
+    late = np.zeros(len(records), dtype=np.bool_)
+    rows = young.rows[records["warm_known"][young.rows] == 0]
+    late[rows] = (records["weights_set"][rows] > 0) & ~before[rows]
+    return late
+
+
+def start_rates(records: "NDArray[np.void]", columns: "Columns", young: "Tolerated") -> "FloatArray":
+    """Part of each purse's cash that joins, shape (R, C); latency's comes in while the pods grow up."""
+    rate = np.repeat(harm.start_rate(columns.seconds)[:, None], records["cash"].shape[1], axis=1)
+    rows = young.rows[records["warm_known"][young.rows] == 0]
+    rate[rows, 1 : -harm.SOLO] = harm.start_rate(columns.seconds[rows], harm.START_RATE_YOUNG)[:, None]
+    return rate
 
 
 def log_e(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":
     """Log E of each rollout, shape (R,)."""
-    return harm.total(by_channel(records), harm.channel_weights(parameters.limits_set))
+    return harm.total(by_channel(records), weights(records, parameters))
+
+
+def weights(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":
+    """Weights of the channels, shape (R, 5)."""
+    tested = (records["warm_known"] == 0) & (parameters.warm_up_s > 0)
+    return harm.channel_weights(parameters.limits_set, warm_up_tested=tested)
 
 
 def by_channel(records: "NDArray[np.void]") -> "FloatArray":
@@ -122,7 +164,8 @@ def _add_solo(
     seen = columns.present[:, 0]
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
     lost = completions.harm(n1, n2, columns.weight, load=records["load"].astype(np.float64))
-    increment[:, harm.COMPLETIONS] = np.where(seen[:, None], lost, 0.0)
+    by_weights = seen & (parameters.sticky_users == 0)
+    increment[:, harm.COMPLETIONS] = np.where(by_weights[:, None], lost, 0.0)
     if not parameters.limits_set.any():
         return
     channel, p99_share = limits.p99_rows(edges_ms, parameters.limit_p99_ms)

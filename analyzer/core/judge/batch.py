@@ -27,6 +27,7 @@ _SETTINGS = attrgetter(
     "settings.latency_tolerance",
     "settings.warm_up_s",
     "settings.harm_budget",
+    "settings.sticky_users",
 )
 _OPTIONAL = attrgetter("settings.limit_error_rate", "settings.limit_p99_ms", "step.next_weight")
 
@@ -45,7 +46,7 @@ _TIMES = attrgetter("seconds", "weight", "canary.youngest_pod_age_s", "in_effect
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None."""
+    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None, 1 for true."""
 
     false_rollback: "FloatArray"
     false_proof: "FloatArray"
@@ -54,6 +55,7 @@ class Parameters:
     latency_tolerance: "FloatArray"
     warm_up_s: "FloatArray"
     harm_budget: "FloatArray"
+    sticky_users: "FloatArray"
     limit_error_rate: "FloatArray"
     limit_p99_ms: "FloatArray"
     next_weight: "FloatArray"
@@ -115,7 +117,7 @@ class Columns:
 
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
     """Read settings and steps."""
-    given = np.fromiter(chain.from_iterable(map(_SETTINGS, requests)), np.float64).reshape(-1, 7)
+    given = np.fromiter(chain.from_iterable(map(_SETTINGS, requests)), np.float64).reshape(-1, 8)
     optional = [np.nan if value is None else value for value in chain.from_iterable(map(_OPTIONAL, requests))]
     return Parameters(*given.T, *np.array(optional, dtype=np.float64).reshape(-1, 3).T)
 

@@ -11,6 +11,11 @@ the weight is unknown or mixed (0), or that gave everything to one version, say 
 Users that stick to a version make its share wander. A history shows how unequal the loads of pods are beyond chance; the
 canary's may be lower by three standard deviations of that for a long time, at its weight.
 
+Where all users stick (`sticky_users`), the weights share out users, not requests, and the share of the requests is evidence
+neither of harm nor about the data. A canary that hangs requests of users who ask more than others would look whole: proof
+then is against the kept share times three standard deviations of such a load, taken to be at least that of 2,500
+users whose requests vary as much as their mean. At low weights that is more than all, and nothing can be proven.
+
 Three questions are asked of the same numbers: harm (k >= 0.9 is tolerated: requests in flight, retries), proof
 (k > 0.85, for going on), and the quality of the data (k = 1 exactly, both directions; no verdict depends on it).
 """
@@ -35,6 +40,8 @@ PHI: Final = 1.5
 _PHI_PROOF: Final = 1.5
 """Routing is by request, so counts are binomial; some are retries."""
 _LOAD_QUANTILE: Final = 3.0
+_STICKY_LOAD: Final = 0.02
+_PROVABLE: Final = 0.99
 _LOWEST_TOLERATED: Final = 0.1
 _PHI_RATIO: Final = 2.0
 _MOST_RATIO: Final = np.log(1e5)
@@ -72,9 +79,15 @@ def tolerated(weight: "FloatArray", load: "FloatArray") -> "FloatArray":
     load
         Relative standard deviation of the whole service's load by sticky users.
     """
-    w = np.where(usable(weight) > 0, weight, 50.0) / 100.0
-    kept: FloatArray = TOLERATED * np.exp(-_LOAD_QUANTILE * load * np.sqrt((1.0 - w) / np.maximum(w, 1e-9)))
+    kept: FloatArray = TOLERATED * np.exp(-_LOAD_QUANTILE * load * _relative_load(weight))
     return np.maximum(kept, _LOWEST_TOLERATED)
+
+
+def _relative_load(weight: "FloatArray") -> "FloatArray":
+    """How much more than the whole service's the canary's load varies at a weight, against the rest's."""
+    w = np.where(usable(weight) > 0, weight, 50.0) / 100.0
+    relative: FloatArray = np.sqrt((1.0 - w) / np.maximum(w, 1e-9))
+    return relative
 
 
 def harm(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray", *, load: "FloatArray") -> "FloatArray":
@@ -98,9 +111,26 @@ def harm(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray", *, load: "Flo
     return _log_ratio(n1, n2, weight, kept=against * KEPT_EFFECTS, against=against) / PHI
 
 
-def proof(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArray":
-    """Log e that the canary completes more than `KEPT_SHARE` of what its weight sends it, shape (R,)."""
-    return _log_ratio(n1, n2, weight, kept=np.array([1.0]), against=KEPT_SHARE)[:, 0] / _PHI_PROOF
+def proof(
+    n1: "FloatArray", n2: "FloatArray", weight: "FloatArray", *, sticky: "FloatArray", load: "FloatArray"
+) -> "FloatArray":
+    """Log e that the canary completes more than `KEPT_SHARE` of what it gets, shape (R,).
+
+    Parameters
+    ----------
+    n1, n2, weight
+        See `harm`.
+    sticky : ndarray, shape (R,)
+        1 where users stick to a version, else 0.
+    load
+        See `tolerated`.
+    """
+    deviation = sticky * np.maximum(load, _STICKY_LOAD) * _relative_load(weight)
+    against = KEPT_SHARE * np.exp(_LOAD_QUANTILE * deviation)
+    possible = against < _PROVABLE
+    bound = np.where(possible, against, KEPT_SHARE)[:, None]
+    log_e: FloatArray = _log_ratio(n1, n2, weight, kept=np.array([1.0]), against=bound)[:, 0] / _PHI_PROOF
+    return np.where(possible, log_e, 0.0)
 
 
 def sample_ratio(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArray":

@@ -10,8 +10,8 @@ x, N of both versions together, P pods. Clumps of errors (retries, a failing dep
 traffic; rates that wander pod by pod make the variance V grow to V (1 + noise V), so phi must grow with traffic. Counts
 of pods at constant load cannot tell which of the two they show; every mixture of both lies below the larger.
 
-`learning` finds clump, noise and spread from the stable version's own pods. Without a history they are fall-backs, and
-clumps are looked for in the stable version's running counts.
+`learning` finds clump, noise and spread from the stable version's own pods. Without a history they are fall-backs; clumps,
+and latency that wanders, are looked for in the stable version's running counts.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -40,6 +40,14 @@ _BELIEF: Final = 4.0
 """Without a history errors are taken to come in clumps of 2.5, as if four intervals had shown it."""
 
 
+MOST_WANDER: Final = 0.25
+"""Most noise of latency that the stable version's wandering stands for: it may be common to both versions."""
+_HIDDEN: Final = 1.5
+"""The running mean follows what has a memory, and so hides a part of it."""
+_LEAST_WEIGHT: Final = 4.0
+"""Intervals that the wandering is spread over at least."""
+
+
 class Known(NamedTuple):
     """What is known of the dispersion: columns of shape (R, C)."""
 
@@ -54,7 +62,48 @@ def known(records: "NDArray[np.void]") -> Known:
     seen, squares = records["running"][:, 0], records["running"][:, 1]
     running = (_BELIEF * _CLUMP_AT_FIRST + squares) / (_BELIEF + seen)
     clump[:, 0] = np.where(records["learned"] > 0, clump[:, 0], np.maximum(clump[:, 0], running))
-    return Known(clump, records["noise"].astype(np.float64), records["base"].astype(np.float64)[:, None])
+    noise = records["noise"].astype(np.float64)
+    excess, weight = records["wander"][:, 0], records["wander"][:, 1]
+    wander = np.clip(_HIDDEN * excess / np.maximum(weight, _LEAST_WEIGHT), 0.0, MOST_WANDER)[:, None]
+    noise[:, 1:] = np.where(records["learned"][:, None] > 0, noise[:, 1:], np.maximum(noise[:, 1:], wander))
+    return Known(clump, noise, records["base"].astype(np.float64)[:, None])
+
+
+def wandering(
+    records: "NDArray[np.void]",
+    x1: "FloatArray",
+    n1: "FloatArray",
+    *,
+    pods1: "FloatArray",
+    comparable: "NDArray[np.bool_]",
+) -> "FloatArray":
+    """See how far the stable version's latency wanders between intervals: what it adds to `wander`, shape (R, 2).
+
+    At the edge that tells most, u = x1 - n1 q has variance V + noise V^2 / P1 if each pod wanders by itself. What all pods
+    have in common looks the same and is taken for it: that is safe, and bounded by `MOST_WANDER`.
+
+    Parameters
+    ----------
+    records : ndarray, shape (R,)
+        With the running mean over the intervals before.
+    x1, n1 : ndarray, shape (R, E)
+        The stable version's requests above each edge, and all of them [count].
+    pods1 : ndarray, shape (R,)
+        Its pods [count].
+    comparable : ndarray, shape (R, E), bool
+        Edges that it has counts for.
+    """
+    if not x1.shape[1]:
+        return np.zeros((len(x1), 2))
+    n, x = records["mean_n"][:, 1:], records["mean_x"][:, 1:]
+    q = (x + 0.5) / (n + 1.0)
+    variance = np.where(comparable & (n > 0), n1 * q * (1.0 - q), 0.0)
+    rows, edge = np.arange(len(x1)), variance.argmax(axis=1)
+    v, n1, q, n = variance[rows, edge], n1[rows, edge], q[rows, edge], n[rows, edge]
+    square = (x1[rows, edge] - n1 * q) ** 2 - v * (1.0 + n1 / np.maximum(n, 1.0))
+    # As shares of V, that large counts do not drown the small ones: sums of noise and of 1, weighed by V / (1 + V).
+    weight = v / (1.0 + v)
+    return np.stack([np.where(v > 0, weight * pods1 * square / np.maximum(v, 1e-9) ** 2, 0.0), weight], axis=1)
 
 
 def surprise(records: "NDArray[np.void]", x1: "FloatArray", n1: "FloatArray") -> "FloatArray":

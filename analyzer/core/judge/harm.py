@@ -1,16 +1,18 @@
 """Evidence of harm: one mixture over channels, effect sizes and start times.
 
-Each channel owns a purse. Three fifths of it are bet from the first interval on, spread over the effect sizes; of the rest
-("cash") a 64th joins every 15 seconds, so that a leak that begins late finds fresh money. What was bet multiplies by e
-in each interval. A weighted mean of such products is an e-process under any dependence between channels and the only
-admissible way to merge them (Vovk & Wang 2021), hence: one alpha for the whole rollout, and no correction for looking
-often. It never starts anew.
+Each channel owns a purse. Most of it is bet from the first interval on, spread over the effect sizes; of the rest
+("cash") a 64th joins every 15 seconds, so that a leak that begins late finds fresh money. Where young pods are excused, a
+bet on latency loses while the excuse is wide: there less is bet at first, and the cash joins while the pods grow up.
+What was bet multiplies by e in each interval. A weighted mean of such products is an e-process under any dependence
+between channels and the only admissible way to merge them (Vovk & Wang 2021), hence: one alpha for the whole rollout, and no
+correction for looking often. It never starts anew.
 
-One interval's log-evidence is capped at log(1/alpha): min(e, c) is still an e-value, and no blip of one interval can
-roll back.
+One interval's log-evidence is capped: min(e, c) is still an e-value. The cap is a little more than half of what the
+threshold takes after the mixture's losses: two intervals of an outage are enough, and a blip of one interval stays so far
+below that chance seldom adds the rest (capped at log(1/alpha), 1.3 % of rollouts with a blip were rolled back; now 0.5 %).
 
 Rows of a purse: 0 errors, 1 + j edge j, then completions and the two absolute limits. Weights of the channels sum to
-0.9: the last tenth of alpha is what the warm-up may err (`warmup`).
+0.9 where the canary has to show its warm-up: the last tenth of alpha is what that may err (`warmup`). Else to 1.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -22,21 +24,21 @@ if TYPE_CHECKING:
 
     from analyzer.core.judge.evalues import FloatArray
 
-ERROR_EFFECTS: Final = (1.35, 2.0, 3.3, 8.0, 40.0, 600.0)
+ERROR_EFFECTS: Final = (1.4, 2.3, 3.8, 8.5, 40.0, 600.0)
 LATENCY_EFFECTS: Final = (1.08, 1.2, 1.45, 2.1, 6.0, 50.0)
 EFFECTS: Final = np.array([ERROR_EFFECTS, LATENCY_EFFECTS])
 """shape (2, L): how many times worse than the boundary the canary might be (errors; latency, on the odds)."""
 N_EFFECTS: Final = EFFECTS.shape[1]
-PRIOR: Final = np.array([0.2, 0.22, 0.2, 0.17, 0.13, 0.08])
+PRIOR: Final = np.array([0.28, 0.27, 0.19, 0.13, 0.08, 0.05])
 """shape (L,): what of a purse is bet on each effect. Large effects win fast enough with little."""
 
 SOLO: Final = 3
 COMPLETIONS, LIMIT_ERRORS, LIMIT_P99 = range(-SOLO, 0)
 """Rows after those of errors and edges."""
 
-WEIGHT_ERRORS: Final = 0.39
-WEIGHT_LATENCY: Final = 0.39
-WEIGHT_COMPLETIONS: Final = 0.12
+WEIGHT_ERRORS: Final = 0.52
+WEIGHT_LATENCY: Final = 0.30
+WEIGHT_COMPLETIONS: Final = 0.08
 WEIGHT_WARM_UP: Final = 0.10
 _WEIGHT_LIMIT: Final = 0.10
 """Each limit that is set takes a tenth of what the others have."""
@@ -45,10 +47,16 @@ _RAW_WEIGHTS: Final = np.array([0.12, 1.0, 0.0])
 _BODY: Final = (1e-4, 0.985)
 _NEAR: Final = 0.4
 
-START_SHARE: Final = 0.6
-_START_RATE: Final = 1.0 / 64.0
+START_SHARE_ERRORS: Final = 0.8
+START_SHARE: Final = 0.65
+START_RATE: Final = 1.0 / 64.0
 _START_SECONDS: Final = 15.0
 _LONGEST_S: Final = 3600.0
+_CAP_LOSS: Final = 2.8
+"""What the mixture costs an outage (weight of the channel, of the start, of the effects), and a little."""
+START_SHARE_YOUNG: Final = 0.35
+START_RATE_YOUNG: Final = 1.0 / 8.0
+"""The same of latency while young pods are excused."""
 LEAST: Final = 1e-30
 MOST: Final = 1e30
 """Bets are kept within these, so that single precision holds them; e cut from above is still an e-value, and what the
@@ -56,10 +64,16 @@ floor gives away is less than 1e-20 of alpha."""
 _MOST_AT_ONCE: Final = 600.0
 
 
-def start_rate(seconds: "FloatArray") -> "FloatArray":
-    """Part of the cash that joins in an interval of this length: 1/64 per 15 s, however they are cut into intervals."""
-    rate: FloatArray = -np.expm1(np.log1p(-_START_RATE) * np.clip(seconds, 0.0, _LONGEST_S) / _START_SECONDS)
+def start_rate(seconds: "FloatArray", per_15_s: float = START_RATE) -> "FloatArray":
+    """Part of the cash that joins in an interval of this length: the same per 15 s, however they are cut into intervals."""
+    rate: FloatArray = -np.expm1(np.log1p(-per_15_s) * np.clip(seconds, 0.0, _LONGEST_S) / _START_SECONDS)
     return rate
+
+
+def cap(alpha: "FloatArray") -> "FloatArray":
+    """Most log-evidence of one interval, shape (R,): a little more than half of what the threshold takes."""
+    most: FloatArray = 0.5 * (_CAP_LOSS - np.log(alpha))
+    return np.minimum(most, -np.log(alpha))
 
 
 def is_body(share: "FloatArray", slow: "FloatArray", fast: "FloatArray") -> "NDArray[np.bool_]":
@@ -105,22 +119,25 @@ def edge_weights(body: "NDArray[np.number]") -> "FloatArray":
     return weights
 
 
-def channel_weights(limits: "NDArray[np.bool_]") -> "FloatArray":
+def channel_weights(limits: "NDArray[np.bool_]", *, warm_up_tested: "NDArray[np.bool_]") -> "FloatArray":
     """Weights of errors, latency, completions, limit of errors, limit of p99.
 
     Parameters
     ----------
     limits : ndarray, shape (R, 2), bool
         Which limits are set.
+    warm_up_tested : ndarray, shape (R,), bool
+        Where the canary's own pods have to show how they warm up.
 
     Returns
     -------
     ndarray, shape (R, 5)
-        Each row sums to 1 less the share of the warm-up.
+        Each row sums to 1, less the share of the warm-up where that is tested.
     """
     count = limits.sum(axis=1)[:, None]
     usual = np.array([WEIGHT_ERRORS, WEIGHT_LATENCY, WEIGHT_COMPLETIONS]) * (1.0 - _WEIGHT_LIMIT * count)
-    return np.concatenate([usual, limits * (_WEIGHT_LIMIT * (1.0 - WEIGHT_WARM_UP))], axis=1)
+    weights = np.concatenate([usual, limits * (_WEIGHT_LIMIT * (1.0 - WEIGHT_WARM_UP))], axis=1)
+    return weights / np.where(warm_up_tested, 1.0, 1.0 - WEIGHT_WARM_UP)[:, None]
 
 
 def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate: "FloatArray") -> "FloatArray":
@@ -134,7 +151,7 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
         What is not bet yet.
     increment : ndarray, shape (R, C, L)
         log e of the interval, tempered and capped; 0 where nothing was seen.
-    rate : ndarray, shape (R,)
+    rate : ndarray, shape (R, C)
         Part of the cash that joins before the interval, in [0, 1).
 
     Returns
@@ -142,7 +159,7 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
     ndarray, shape (R, C, L)
         The new bets. The new cash is `cash * (1 - rate)`.
     """
-    fresh = (cash * rate[:, None])[..., None] * PRIOR
+    fresh = (cash * rate)[..., None] * PRIOR
     played: FloatArray = (bets + fresh) * np.exp(np.minimum(increment, _MOST_AT_ONCE))
     return np.minimum(np.maximum(played, LEAST), MOST)
 

@@ -10,7 +10,8 @@ holds exactly the same: sum over i of u^2, times P / (4 (P - 1)). So one pass ov
              per pod: over 1 + 1/(P - 1).
     clump:   the ratio sum u^2 / sum V, less the part that has a memory: clumps have none.
     load:    how unequally requests are spread over pods beyond chance: users that stick.
-    spread:  between-pod standard deviation of the long-run log-odds (DerSimonian & Laird 1986), its upper bound.
+    spread:  between-pod standard deviation of the long-run log-odds (DerSimonian & Laird 1986), its upper bound; of errors
+             only what is significant.
 
 What one pod at constant load shows is explained by clumps or by noise or both; `dispersion.phi` takes the larger.
 
@@ -39,6 +40,9 @@ _BASE: Final = 1.0
 _MOST_LATENCY_CLUMP: Final = 1.5
 """Slow requests do not come in clumps by themselves: what makes them (a pause of a pod) grows with its traffic, as noise
 does."""
+_SIGNIFICANT: Final = 0.1
+"""Errors are rare: a spread of theirs that chance shows in one history of ten is not believed. What an hour of all pods does
+not show, half an hour of two cannot either."""
 _LOWER_TAIL: Final = 0.8
 """The spread is taken at the upper end of an 80 % one-sided interval, for few pods show it badly."""
 
@@ -144,7 +148,7 @@ def _channel(x: "FloatArray", n: "FloatArray", *, latency: bool) -> tuple[float,
         clump = min(clump, _MOST_LATENCY_CLUMP)
     if alone:
         return clump, max(noise, least), usual
-    return clump, noise, _spread(x, n, ratio=max(ratio, 1.0), noise=noise, usual=usual)
+    return clump, noise, _spread(x, n, ratio=max(ratio, 1.0), noise=noise, usual=usual, latency=latency)
 
 
 def _residuals(x: "FloatArray", n: "FloatArray") -> tuple["FloatArray", "FloatArray"]:
@@ -200,7 +204,7 @@ def _load(n: "FloatArray") -> float:
     return float(np.sqrt(max(relative, 0.0) / np.median(pods)))
 
 
-def _spread(x: "FloatArray", n: "FloatArray", *, ratio: float, noise: float, usual: float) -> float:
+def _spread(x: "FloatArray", n: "FloatArray", *, ratio: float, noise: float, usual: float, latency: bool) -> float:
     """Between-pod standard deviation of the long-run log-odds, upper bound."""
     share = x.sum(axis=1, keepdims=True) / np.maximum(n.sum(axis=1, keepdims=True), 1.0)
     there = n.sum(axis=0) > 0
@@ -217,5 +221,6 @@ def _spread(x: "FloatArray", n: "FloatArray", *, ratio: float, noise: float, usu
     q = float((weight * (effect - mean) ** 2).sum())
     scale = float(weight.sum() - (weight**2).sum() / weight.sum())
     largest = (pods - 1.0) / float(chdtri(pods - 1.0, _LOWER_TAIL))
-    spread = float(np.sqrt(max(0.0, (q - (pods - 1.0)) / scale) * largest))
+    chance = pods - 1.0 if latency else float(chdtri(pods - 1.0, _SIGNIFICANT))
+    spread = float(np.sqrt(max(0.0, (q - chance) / scale) * largest))
     return max(spread, 0.5 * usual) if pods == 3 else spread

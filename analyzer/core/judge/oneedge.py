@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _EVEN: Final = (0.04, 0.96)
 """E2 is for common events on both sides."""
+_NEAREST: Final = 0.85
 CAUTION: Final = 0.9
 """How slow the canary is at most is tested against this part of a shift: reading it off coarse buckets errs."""
 
@@ -40,6 +41,8 @@ class OneEdge:
         The stable version's latency at the edge, shape (K, 1).
     phi : ndarray, shape (K, 1)
         Dispersion, for proof.
+    so_far : ndarray, shape (K, 1)
+        Shift of the canary's log-odds in all intervals before; infinity before the first.
     """
 
     rows: "NDArray[np.intp]"
@@ -47,6 +50,7 @@ class OneEdge:
     flipped: "NDArray[np.bool_]"
     curve: tolerance.Curve
     phi: "FloatArray"
+    so_far: "FloatArray"
 
     def log_e(self, boundary: "FloatArray", guess: "FloatArray") -> "FloatArray":
         """Give log e, not tempered, of shifts of the log-odds against a boundary.
@@ -63,14 +67,19 @@ class OneEdge:
         return gro_ratio(self.tables, q1=q1, q2=at_guess, ratio=at_boundary / q1)
 
     def less_than(self, extra: "FloatArray") -> "FloatArray":
-        """Give log e, tempered, that the canary is slower by less than `extra`, shape (K, M); half each on two guesses."""
-        boundary, far, near = (CAUTION * self.curve.shift(np.log1p(extra * part)) for part in (1.0, 0.4, 0.8))
-        two = [self.log_e(boundary, guess) / self.phi for guess in (far, near)]
+        """Give log e, tempered, that the canary is slower by less than `extra`, shape (K, M).
+
+        Half each on two guesses: that the canary goes on as it was, and that it is slower by half as much.
+        """
+        boundary, half = (CAUTION * self.curve.shift(np.log1p(extra * part)) for part in (1.0, 0.5))
+        as_before = np.clip(self.so_far, 0.0, _NEAREST * boundary)
+        two = [self.log_e(boundary, guess) / self.phi for guess in (as_before, half)]
         log_e: FloatArray = np.logaddexp(*two) - np.log(2.0)
         return log_e
 
 
 def choose(
+    records: "NDArray[np.void]",
     columns: "Columns",
     *,
     wanted: "NDArray[np.bool_]",
@@ -92,6 +101,7 @@ def choose(
     noise = dispersion.pod_noise(columns.pods[rows, 0], columns.pods[rows, 1])
     part = dispersion.Known(known.clump[rows, channel], known.noise[rows, channel], known.base[rows, 0])
     flipped = (q1 > 0.5)[:, None]
+    so_far = _log_odds(records["histogram"][rows, 1], channel) - _log_odds(records["histogram"][rows, 0], channel)
     return OneEdge(
         rows=rows,
         tables=Tables(
@@ -105,4 +115,12 @@ def choose(
             *(a[rows, edge][:, None] for a in (curve.log_odds, curve.below, curve.local, curve.width))
         ),
         phi=dispersion.phi(part, noise * dispersion.proof_variance(plain, q1))[:, None],
+        so_far=np.where((records["histogram"][rows, 1].sum(axis=1) > 0), so_far, np.inf)[:, None],
     )
+
+
+def _log_odds(histogram: "NDArray[np.int64]", channel: "NDArray[np.intp]") -> "FloatArray":
+    """Log-odds of the share above one edge each, shape (K,); edge j is channel 1 + j."""
+    above = np.where(np.arange(histogram.shape[1]) >= channel[:, None], histogram, 0).sum(axis=1)
+    log_odds: FloatArray = np.log((above + 0.5) / (histogram.sum(axis=1) - above + 0.5))
+    return log_odds

@@ -61,7 +61,13 @@ def weigh_proof(
     phi = dispersion.phi(part, noise * dispersion.proof_variance(tables, share))
     log_e = cells.log_e(noninferiority.GUESSES[cells.latency], harmful=False)
     increment[row, claim] = log_e / phi[:, None]
-    completed = completions.proof(columns.n[:, 0, 0], columns.n[:, 1, 0], columns.weight)
+    completed = completions.proof(
+        columns.n[:, 0, 0],
+        columns.n[:, 1, 0],
+        columns.weight,
+        sticky=parameters.sticky_users,
+        load=records["load"].astype(np.float64),
+    )
     seen = wanted & columns.present[:, 0]
     increment[:, noninferiority.COMPLETIONS] = np.where(seen, completed, 0.0)[:, None]
     return increment

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from analyzer.core.judge import completions, harm, limits, noninferiority
-from analyzer.core.judge.accusation import by_channel, log_e
+from analyzer.core.judge import completions, limits, noninferiority
+from analyzer.core.judge.accusation import by_channel, log_e, weights
 from analyzer.core.judge.proof import by_claim
 from analyzer.core.judge.rates import clopper_pearson, quantiles
 from analyzer.core.judge.types import Assessment, Channel, Evidence, JudgeState, Rates, Verdict
@@ -135,7 +135,7 @@ class Page:
 
     def _culprits(self, by: "FloatArray") -> list[Channel | None]:
         """Give the channel with the largest weighted evidence."""
-        weighed = by * harm.channel_weights(self._parameters.limits_set)
+        weighed = by * weights(self._records, self._parameters)
         worst = np.minimum(weighed.argmax(axis=1), len(_CULPRITS) - 1)
         compared = (self._records["compared"] > 0).tolist()
         return [_CULPRITS[i] if seen else None for i, seen in zip(worst.tolist(), compared, strict=True)]

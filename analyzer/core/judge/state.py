@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_VERSION: Final = "2."
+_VERSION: Final = "3."
 _HEAD: Final = struct.Struct("<HH")
 _MOST_BYTES: Final = 1 << 16
 _MOST_EDGES: Final = 256
@@ -55,6 +55,7 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
             ("base", "<f4"),
             ("load", "<f4"),
             ("running", "<f8", (2,)),
+            ("wander", "<f8", (2,)),  # the same of its latency: [noise, weight]
             # warm-up: log evidence against each level, how many are rejected, by age class too; shifts from a history
             ("warm_e", "<f4", (len(warmup.LEVELS),)),
             ("warm_age", "<f8"),  # age of the youngest pod at the last interval's end; -1: never seen
@@ -107,7 +108,9 @@ def fresh(n_edges: int) -> "NDArray[np.void]":
     """Give a writable record, shape (1,), of a rollout that nothing is known of."""
     record = np.zeros(1, layout(n_edges))
     record["bets"] = harm.START_SHARE * harm.PRIOR
+    record["bets"][:, 0] = harm.START_SHARE_ERRORS * harm.PRIOR
     record["cash"] = 1.0 - harm.START_SHARE
+    record["cash"][:, 0] = 1.0 - harm.START_SHARE_ERRORS
     record["clump"] = dispersion.CLUMP
     record["noise"] = dispersion.NOISE_LATENCY
     record["noise"][:, 0] = dispersion.NOISE_ERRORS

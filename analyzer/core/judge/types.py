@@ -120,7 +120,8 @@ class JudgeSettings:
     limit_p99_ms
         The same of its 99th percentile of latency [ms]; None: no limit.
     sticky_users
-        The same user always gets the same version: the share of requests follows users, not requests.
+        The same user always gets the same version, so the share of the requests follows users, not the weights: too few
+        completed requests are no harm then, and proof allows for users who ask more than others.
     """
 
     false_rollback: float = 0.01

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from analyzer.core.judge import completions, dispersion, harm, oneedge, tolerance, warmup
-from analyzer.core.judge.accusation import bet_on_harm, log_e, weigh_harm
+from analyzer.core.judge import completions, dispersion, oneedge, tolerance, warmup
+from analyzer.core.judge.accusation import bet_on_harm, late_starts, log_e, start_rates, weigh_harm
 from analyzer.core.judge.prediction import lesson, predict
 from analyzer.core.judge.proof import weigh_proof
 
@@ -32,18 +32,22 @@ class Weighed(NamedTuple):
         Of non-inferiority, per claim and guess.
     ratio : ndarray, shape (R, Q)
         That the sample ratio is wrong.
-    rate : ndarray, shape (R,)
-        Part of the cash that joins.
+    rate : ndarray, shape (R, C + 3)
+        Part of each purse's cash that joins.
+    late : ndarray, shape (R,), bool
+        Where latency begins with young pods; see `bet_on_harm`.
     """
 
     harm: "FloatArray"
     proof: "FloatArray"
     ratio: "FloatArray"
     rate: "FloatArray"
+    late: "NDArray[np.bool_]"
 
     def rows(self, start: int, end: int) -> "Weighed":
         """Give that of some rows."""
-        return Weighed(*(values[start:end] for values in self))
+        part = slice(start, end)
+        return Weighed(self.harm[part], self.proof[part], self.ratio[part], self.rate[part], self.late[part])
 
 
 EVIDENCE: Final = ("bets", "cash", "log_ni", "log_ratio")
@@ -73,7 +77,7 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
 
 def take_in(records: "NDArray[np.void]", weighed: Weighed) -> None:
     """Add what an interval said to the evidence, in place; all but its maximum, which takes longer than the rest."""
-    bet_on_harm(records, weighed.harm, rate=weighed.rate)
+    bet_on_harm(records, weighed.harm, rate=weighed.rate, late=weighed.late)
     records["log_ni"] += weighed.proof
     records["log_ratio"] = completions.follow_ratio(records["log_ratio"], weighed.ratio)
 
@@ -93,9 +97,16 @@ def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Paramete
     young = warmup.tolerated(records, columns, parameters, curve)
     if first.any():
         edge = oneedge.choose(
-            columns, wanted=first, prediction=prediction, curve=curve, comparable=comparable, known=known
+            records,
+            columns,
+            wanted=first,
+            prediction=prediction,
+            curve=curve,
+            comparable=comparable,
+            known=known,
         )
         warmup.observe(records, columns, parameters, edge)
+    took_part = records["weights_set"] > 0
     accused = weigh_harm(
         records,
         columns,
@@ -111,11 +122,14 @@ def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Paramete
         records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
     )
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
-    ratio = completions.sample_ratio(n1, n2, columns.set_weight)
+    by_weights = (parameters.sticky_users == 0)[:, None]
+    ratio = np.where(by_weights, completions.sample_ratio(n1, n2, columns.set_weight), 0.0)
+    late = late_starts(records, young, before=took_part)
+    rates = start_rates(records, columns, young)
     for name, more in additions(records, columns).items():
         records[name] += more
     records["mean_n"], records["mean_x"] = lesson(columns).move(records["mean_n"], records["mean_x"])
-    return Weighed(accused, proof, ratio, harm.start_rate(columns.seconds))
+    return Weighed(accused, proof, ratio, rates, late)
 
 
 def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDArray[np.number]]":
@@ -124,6 +138,13 @@ def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDA
     in_step = watched & ((columns.weight > 0) | (columns.set_weight <= 0))
     return {
         "running": dispersion.surprise(records, columns.x[:, 0, 0], columns.n[:, 0, 0]),
+        "wander": dispersion.wandering(
+            records,
+            columns.x[:, 0, 1:],
+            columns.n[:, 0, 1:],
+            pods1=columns.pods[:, 0],
+            comparable=columns.present[:, 1:] & (columns.n[:, 0, 1:] > 0),
+        ),
         "requests": columns.requests,
         "errors": columns.errors,
         "histogram": columns.histogram,

@@ -4,7 +4,9 @@ A pod of age t is allowed to be slower by the factor 1 + tolerance + c exp(-t / 
 
 - Where a history showed the stable version's own young pods, nothing is assumed: their shift of the log-odds per edge
   and age (its upper bound, `learning`) takes the envelope's place.
-- Otherwise c <= 1 is given, twice as slow at birth, and the canary's first pods show how much of it they need. Warm-up
+- With a history that showed none, c <= 1 is given, twice as slow at birth; without any history more, as nothing is known of
+  the service: three times as slow, or twice as slow for twice as long (`_most_extra`; the fading below is then the longer
+  one, against which both are a c that does not grow). The canary's first pods show how much of it they need. Warm-up
   fades: c(t) = extra(t) exp(t / warm_up) does not grow. So "c is at least C now" means "the extra was at least
   C exp(-s / warm_up) at all ages s before", and the non-inferiority e-values of the ages before multiply to an e-process
   against it. The levels C are tested from the highest down, each at the same threshold; the first false rejection is
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
     from analyzer.core.judge.oneedge import OneEdge
     from analyzer.core.judge.tolerance import Curve
 
-LEVELS: Final = np.array([0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15, 0.1, 0.06, 0.03])
+LEVELS: Final = np.array([1.6, 1.25, 1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15, 0.1, 0.05])
 """What c is tested against, from the highest down."""
-_ALLOWED: Final = np.concatenate([[1.0], LEVELS])
+_ALLOWED: Final = np.concatenate([[2.2], LEVELS])
 """c after so many rejections."""
+_GIVEN: Final = 3
+"""Rejections that a history stands for: c <= 1."""
+_LONGER: Final = 2.0
+"""Without any history the warm-up may take so many times as long as it is set to."""
 AGES_S: Final = np.array([0.0, 15.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0])
 """Beginnings of the age classes [s]; the last is grown up."""
 _YOUNG: Final = 6.0
@@ -74,10 +80,14 @@ def _is_young(age_s: "FloatArray") -> "NDArray[np.bool_]":
 
 def tolerated(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", curve: "Curve") -> Tolerated:
     """Say which canaries have young pods and how slow these may be."""
-    young = columns.age_s < np.where(records["warm_known"] > 0, AGES_S[-1], _YOUNG * parameters.warm_up_s)
+    fades_s = _fades(records, parameters)
+    young = columns.age_s < np.where(records["warm_known"] > 0, AGES_S[-1], _YOUNG * fades_s)
     rows = np.flatnonzero(young & (parameters.warm_up_s > 0) & (columns.requests[:, 1] > 0))
     some, age_s = records[rows], columns.age_s[rows]
-    extra = _level(some, age_s) * fade(age_s + _HARM_AT * columns.seconds[rows], parameters.warm_up_s[rows])
+    at_s = age_s + _HARM_AT * columns.seconds[rows]
+    extra = np.minimum(
+        _level(some, age_s) * fade(at_s, fades_s[rows]), _most_extra(some, at_s, parameters.warm_up_s[rows])
+    )
     usual = parameters.latency_tolerance[rows]
     part = _rows(curve, rows)
     envelope = part.shift(np.log1p(usual + extra))
@@ -93,7 +103,23 @@ def _level(records: "NDArray[np.void]", age_s: "FloatArray") -> "FloatArray":
     ages = np.searchsorted(AGES_S, age_s, side="right") - 1
     table = np.where(np.arange(len(AGES_S)) <= ages[:, None], records["warm_table"], 0).max(axis=1)
     rejected = np.where(records["warm_births"] == 1, records["warm_rejected"], table)
-    return _ALLOWED[rejected.astype(np.intp)]
+    return _ALLOWED[np.maximum(rejected, _given(records)).astype(np.intp)]
+
+
+def _most_extra(records: "NDArray[np.void]", at_s: "FloatArray", warm_up_s: "FloatArray") -> "FloatArray":
+    """Extra that is tolerated whatever the canary shows, shape (R,)."""
+    unknown = np.maximum(_ALLOWED[0] * fade(at_s, warm_up_s), 0.5 * _ALLOWED[0] * fade(at_s, _LONGER * warm_up_s))
+    return np.where(records["learned"] > 0, np.inf, unknown)
+
+
+def _given(records: "NDArray[np.void]") -> "NDArray[np.intp]":
+    """Levels that need no test, shape (R,)."""
+    return np.where(records["learned"] > 0, _GIVEN, 0)
+
+
+def _fades(records: "NDArray[np.void]", parameters: "Parameters") -> "FloatArray":
+    """Time constant of the envelope, shape (R,) [s]."""
+    return parameters.warm_up_s * np.where(records["learned"] > 0, 1.0, _LONGER)
 
 
 def _rows(curve: "Curve", rows: "NDArray[np.intp]") -> "Curve":
@@ -102,20 +128,23 @@ def _rows(curve: "Curve", rows: "NDArray[np.intp]") -> "Curve":
 
 def first_pods(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters") -> "NDArray[np.bool_]":
     """Mark the canaries that still have their first pods, and whose warm-up nobody knows."""
-    young = columns.age_s < _YOUNG * parameters.warm_up_s
+    young = columns.age_s < _YOUNG * _fades(records, parameters)
     return np.asarray((records["warm_births"] == 1) & (records["warm_known"] == 0) & (parameters.warm_up_s > 0) & young)
 
 
 def observe(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameters", edge: "OneEdge") -> None:
     """Learn from the canary's first pods how much of the envelope they need, in place."""
     rows = edge.rows
-    extra = LEVELS * fade(columns.age_s[rows] + _LEARN_AT * columns.seconds[rows], parameters.warm_up_s[rows])[:, None]
+    extra = (
+        LEVELS
+        * fade(columns.age_s[rows] + _LEARN_AT * columns.seconds[rows], _fades(records, parameters)[rows])[:, None]
+    )
     records["warm_e"][rows] += edge.less_than(extra)
     ages = np.searchsorted(AGES_S, columns.age_s[rows], side="right") - 1
     records["warm_table"][rows, ages] = records["warm_rejected"][rows]
     threshold = -np.log(0.1 * parameters.false_rollback[rows])
     passed = (records["warm_e"][rows] >= threshold[:, None]) | (
-        np.arange(len(LEVELS)) < records["warm_rejected"][rows][:, None]
+        np.arange(len(LEVELS)) < np.maximum(records["warm_rejected"], _given(records))[rows][:, None]
     )
     records["warm_rejected"][rows] = np.cumprod(passed, axis=1).sum(axis=1)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analyzer.core.judge import Channel, Step, Verdict, completions, initial_state
+from analyzer.core.judge import Channel, JudgeSettings, Step, Verdict, completions, initial_state
 from tests.core.judge.worlds import Behaviour, World, counts, feed
 
 
@@ -20,6 +20,11 @@ def share(weight: float, kept: float) -> float:
 
 def expectation(log_e: np.ndarray, n: int, *, weight: float, kept: float) -> np.ndarray:
     return np.asarray(binom.pmf(np.arange(n + 1), n, share(weight, kept)) @ np.exp(log_e))
+
+
+def proof(n1: np.ndarray, n2: np.ndarray, weight: np.ndarray, *, sticky: float = 0.0) -> np.ndarray:
+    everywhere = np.full(len(n1), sticky)
+    return completions.proof(n1, n2, weight, sticky=everywhere, load=np.zeros(len(n1)))
 
 
 N = 60
@@ -39,7 +44,7 @@ def test_harm_expects_at_most_one_where_the_canary_answers_what_is_tolerated(
 @pytest.mark.parametrize("weight", [1.0, 10.0, 50.0])
 @pytest.mark.parametrize("kept", [0.85, 0.8, 0.3])
 def test_proof_expects_at_most_one_where_the_canary_loses_requests(weight: float, kept: float) -> None:
-    log_e = completions.proof(N - N2, N2, np.full(N + 1, weight))
+    log_e = proof(N - N2, N2, np.full(N + 1, weight))
     assert expectation(log_e, N, weight=weight, kept=kept) <= 1.0 + 1e-12
 
 
@@ -52,7 +57,7 @@ def test_the_sample_ratio_expects_at_most_one_where_the_weights_are_in_effect(we
 @pytest.mark.parametrize("weight", [0.0, 100.0, -5.0, 250.0])
 def test_a_weight_that_splits_nothing_says_nothing(weight: float) -> None:
     assert completions.harm(of(10.0), of(5.0), of(weight), load=of(0.0)) == pytest.approx(0.0)
-    assert completions.proof(of(10.0), of(5.0), of(weight)) == pytest.approx(0.0)
+    assert proof(of(10.0), of(5.0), of(weight)) == pytest.approx(0.0)
     assert completions.sample_ratio(of(10.0), of(5.0), of(weight)) == pytest.approx(0.0)
 
 
@@ -65,8 +70,30 @@ def test_users_that_stick_are_tolerated_the_more_the_smaller_the_weight() -> Non
 
 def test_proof_takes_half_a_minute_at_20_requests_per_second() -> None:
     # The mean of log e per second at 10 % of 200 requests/s, as the canary completes everything.
-    per_second = completions.proof(of(180.0), of(20.0), of(10.0))[0]
+    per_second = proof(of(180.0), of(20.0), of(10.0))[0]
     assert math.log(20.0) / per_second < 30.0
+
+
+def test_users_that_stick_leave_nothing_to_prove_at_a_low_weight() -> None:
+    low, high = (float(proof(of(100.0 - w), of(w), of(w), sticky=1.0)[0]) for w in (1.0, 50.0))
+    assert low == 0.0
+    assert 0.0 < high < float(proof(of(50.0), of(50.0), of(50.0))[0])
+
+
+@pytest.mark.parametrize("more", [1.0, 1.05])
+def test_users_that_stick_and_ask_more_do_not_prove_a_canary_that_hangs(more: float) -> None:
+    # At 50 % their load may be 6 % more by three standard deviations.
+    log_e = proof(N - N2, N2, np.full(N + 1, 50.0), sticky=1.0)
+    assert expectation(log_e, N, weight=50.0, kept=completions.KEPT_SHARE * more) <= 1.0 + 1e-12
+
+
+@pytest.mark.parametrize(("sticky", "verdict"), [(False, Verdict.HARM), (True, Verdict.INCONCLUSIVE)])
+def test_fewer_requests_than_the_weight_says_are_no_harm_where_users_stick(*, sticky: bool, verdict: Verdict) -> None:
+    world = World(rate=1000.0, seconds=15.0, weight=10.0)
+    intervals = [world.interval(Behaviour(errors=0.0, completed=0.7)) for _ in range(20)]
+    answer = feed(initial_state(), intervals, settings=JudgeSettings(sticky_users=sticky))
+    assert answer.verdict is verdict
+    assert (answer.evidence.sample_ratio_log_e == pytest.approx(0.0)) is sticky
 
 
 def test_a_canary_that_hangs_a_fifth_is_found_without_one_error() -> None:

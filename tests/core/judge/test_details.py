@@ -126,17 +126,15 @@ def test_one_edge_is_tested_on_its_rarer_side_and_tempered(*, flipped: bool) -> 
     one = np.ones((1, 1))
     curve = Curve(log_odds * one, 2.0 * one, 2.0 * one, one)
     counted = Tables(310.0 * one, 1000.0 * one, 29.0 * one, 100.0 * one)
-    edge = OneEdge(np.array([0]), counted, np.array([[flipped]]), curve, phi=4.0 * one)
+    edge = OneEdge(np.array([0]), counted, np.array([[flipped]]), curve, phi=4.0 * one, so_far=0.2 * one)
     sign = -1.0 if flipped else 1.0
 
-    def log_e(part: float) -> np.ndarray:
-        q1, boundary, guess = (
-            share_of(sign * (log_odds + shift * one)) for shift in (0.0, 1.8 * np.log(1.3), 1.8 * np.log1p(0.3 * part))
-        )
+    def log_e(guessed: float) -> np.ndarray:
+        q1, boundary, guess = (share_of(sign * (log_odds + shift * one)) for shift in (0.0, 1.8 * np.log(1.3), guessed))
         return gro_ratio(counted, q1=q1, q2=guess, ratio=boundary / q1)
 
     assert CAUTION == 0.9
-    wanted = np.logaddexp(log_e(0.4) / 4.0, log_e(0.8) / 4.0) - np.log(2.0)
+    wanted = np.logaddexp(log_e(0.2) / 4.0, log_e(1.8 * np.log1p(0.15)) / 4.0) - np.log(2.0)
     assert edge.less_than(np.array([[0.3]])) == pytest.approx(wanted)
 
 
@@ -193,7 +191,7 @@ def test_a_later_pod_may_be_as_slow_as_the_first_one_at_its_own_age() -> None:
     later = record(warm_births=2)
     later["warm_table"][0, :3] = [0, 2, 5]
     given = [float(warmup._level(later, np.array([age]))[0]) for age in (0.0, 15.0, 29.0, 30.0, 200.0)]
-    assert given == [1.0, warmup.LEVELS[1], warmup.LEVELS[1], warmup.LEVELS[4], warmup.LEVELS[4]]
+    assert given == [2.2, warmup.LEVELS[1], warmup.LEVELS[1], warmup.LEVELS[4], warmup.LEVELS[4]]
 
 
 def test_a_single_request_of_a_young_pod_is_excused() -> None:

@@ -14,6 +14,7 @@ from analyzer.core.judge import (
     harm,
     initial_state,
     noninferiority,
+    state,
     tolerance,
 )
 from analyzer.core.judge.evalues import Tables
@@ -126,7 +127,7 @@ def test_money_joins_at_the_same_pace_however_time_is_cut() -> None:
 def test_a_bet_at_even_odds_keeps_its_sum() -> None:
     bets = harm.START_SHARE * np.tile(harm.PRIOR, (1, 2, 1))
     cash = np.full((1, 2), 1.0 - harm.START_SHARE)
-    rate = np.array([1 / 64])
+    rate = np.full((1, 2), 1 / 64)
     for _ in range(100):
         bets = harm.bet(bets, cash, increment=np.zeros_like(bets), rate=rate)
         cash = cash * (1.0 - rate)
@@ -134,18 +135,55 @@ def test_a_bet_at_even_odds_keeps_its_sum() -> None:
     assert cash == pytest.approx((1.0 - harm.START_SHARE) * (63 / 64) ** 100)
 
 
+@pytest.mark.parametrize("alpha", [0.001, 0.01, 0.05])
+def test_two_intervals_of_an_outage_are_enough_and_one_is_not(alpha: float) -> None:
+    bets = harm.START_SHARE_ERRORS * np.tile(harm.PRIOR, (1, 1, 1))
+    cash = row(1.0 - harm.START_SHARE_ERRORS)
+    most = np.full_like(bets, harm.cap(np.array([alpha]))[0])
+    evidence = []
+    for _ in range(2):
+        bets = harm.bet(bets, cash, increment=most, rate=row(0.0))
+        by_channel = np.concatenate([harm.purses(bets, cash), np.ones((1, 4))], axis=1)
+        weights = harm.channel_weights(np.zeros((1, 2), np.bool_), warm_up_tested=np.array([True]))
+        evidence.append(float(harm.total(by_channel, weights)[0]))
+    assert evidence[0] < -np.log(alpha) - 0.75
+    assert evidence[1] >= -np.log(alpha)
+
+
+def wander(sd: float, *, learned: int) -> float:
+    """Noise of latency after fifty intervals of a stable version of ten pods whose share of slow requests wanders."""
+    rng = np.random.default_rng(4)
+    record = state.fresh(1)
+    record["learned"], record["mean_n"], record["mean_x"] = learned, 1e5, 2e4
+    for _ in range(50):
+        slow = rng.binomial(10_000, np.minimum(0.2 * np.exp(sd * rng.standard_normal()), 1.0))
+        record["wander"] += dispersion.wandering(
+            record, row(float(slow)), row(1e4), pods1=np.array([10.0]), comparable=np.ones((1, 1), np.bool_)
+        )
+    return float(dispersion.known(record).noise[0, 1])
+
+
+def test_without_a_history_latency_that_wanders_is_taken_for_noise_of_the_pods() -> None:
+    usual = dispersion.NOISE_LATENCY
+    assert wander(0.0, learned=0) == pytest.approx(usual)
+    assert usual < wander(0.1, learned=0) <= dispersion.MOST_WANDER
+    assert wander(1.0, learned=0) == pytest.approx(dispersion.MOST_WANDER)
+    assert wander(1.0, learned=1) == pytest.approx(usual)
+
+
 def test_bets_stay_within_what_single_precision_holds() -> None:
     bets = np.full((1, 1, harm.N_EFFECTS), 1.0)
     for increment in (700.0, -700.0):
-        played = harm.bet(bets, row(0.0), increment=np.full_like(bets, increment), rate=np.array([0.0]))
+        played = harm.bet(bets, row(0.0), increment=np.full_like(bets, increment), rate=row(0.0))
         assert np.isfinite(played.astype(np.float32)).all()
         assert (played.astype(np.float32) > 0).all()
 
 
 @pytest.mark.parametrize("limits_set", [(False, False), (True, False), (False, True), (True, True)])
 def test_all_channels_together_have_what_the_warm_up_leaves(limits_set: tuple[bool, bool]) -> None:
-    weights = harm.channel_weights(np.array([limits_set]))
-    assert weights.sum() == pytest.approx(1.0 - harm.WEIGHT_WARM_UP)
+    for tested, left in ((True, 1.0 - harm.WEIGHT_WARM_UP), (False, 1.0)):
+        weights = harm.channel_weights(np.array([limits_set]), warm_up_tested=np.array([tested]))
+        assert weights.sum() == pytest.approx(left)
     assert ((weights > 0) == np.array([[True, True, True, *limits_set]])).all()
 
 

@@ -39,18 +39,18 @@ def test_a_long_rollout_with_nineteen_edges_fits_into_four_kilobytes() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "must begin with '2.'"),
-        ("garbage", "must begin with '2.'"),
-        ("1.AAAA", "must begin with '2.', found '1.AAAA'"),
-        ("2.", "damaged"),
-        ("2.&&&&", "damaged"),
-        ("2.AAAA", "damaged"),
-        ("2." + base64.b64encode(zlib.compress(b"\x01")).decode(), "damaged"),
+        ("", "must begin with '3.'"),
+        ("garbage", "must begin with '3.'"),
+        ("1.AAAA", "must begin with '3.', found '1.AAAA'"),
+        ("3.", "damaged"),
+        ("3.&&&&", "damaged"),
+        ("3.AAAA", "damaged"),
+        ("3." + base64.b64encode(zlib.compress(b"\x01")).decode(), "damaged"),
         (
-            "2." + base64.b64encode(zlib.compress(b"\x02\x00\x00\x00" + bytes(16))).decode(),
+            "3." + base64.b64encode(zlib.compress(b"\x02\x00\x00\x00" + bytes(16))).decode(),
             "do not fit 2 histogram edges",
         ),
-        ("2." + base64.b64encode(zlib.compress(bytes(1 << 20))).decode(), "longer than any state"),
+        ("3." + base64.b64encode(zlib.compress(bytes(1 << 20))).decode(), "longer than any state"),
     ],
 )
 def test_text_that_is_no_state_is_refused_with_the_way_out(text: str, why: str) -> None:
@@ -76,6 +76,6 @@ def test_a_state_with_impossible_numbers_is_refused() -> None:
 
 @given(st.text(max_size=80))
 def test_any_other_text_is_refused(text: str) -> None:
-    for candidate in (text, "2." + text):
+    for candidate in (text, "3." + text):
         with pytest.raises(ValueError, match="stored evidence"):
             load_state(candidate)

@@ -101,7 +101,18 @@ def test_a_canary_in_need_of_the_whole_envelope_keeps_it() -> None:
     for age_s in (0.0, 15.0, 30.0):
         answer = feed(state, [made.interval(cold(age_s), stable=BODY, pod_age_s=age_s + SECONDS)])
         state = answer.state
-    assert number(answer, "warm_rejected") == 0
+    assert number(answer, "warm_rejected") <= warmup._GIVEN
+
+
+@pytest.mark.parametrize(("extra", "tau_s"), [(2.0, 60.0), (1.0, 120.0), (1.0, 60.0)])
+def test_without_any_history_pods_may_be_three_times_as_slow_or_twice_as_long(extra: float, tau_s: float) -> None:
+    start = {age: cold(age, extra, tau_s) for age in np.arange(0.0, 900.0, SECONDS).tolist()}
+    assert harm_at(initial_state(), world(weight=1.0), start, until_s=900.0) == float("inf")
+
+
+def test_without_any_history_a_canary_that_stays_slow_is_found() -> None:
+    assert harm_at(initial_state(), world(), slower(1.25)) <= 360.0
+    assert harm_at(initial_state(), world(), slower(2.0)) <= 180.0
 
 
 def test_a_slow_canary_is_found_earlier_because_it_did_not_need_the_whole_envelope() -> None:
