@@ -128,14 +128,14 @@ def describe(delta: float, slower: float, *, error_tolerance: float) -> str:
 
 def begin(records: "NDArray[np.void]") -> None:
     """Give records that nothing was bet in yet their first bets, in place."""
-    records["ni_kept"] = START_SHARE
+    records["ni_kept"] = 1.0
     start_step(records, np.arange(len(records)), carried=np.zeros(len(records), np.bool_))
 
 
 def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]", *, carried: "NDArray[np.bool_]") -> None:
     """Begin a step, in place.
 
-    What completions must prove is the same at each margin, so their evidence always goes on.
+    What completions must prove is the same at each margin, so their evidence always goes on; all of it is bet.
 
     Parameters
     ----------

@@ -52,14 +52,14 @@ def bet_on_proof(
     records["ni_bets"] = bets
     completed = completions.proof(columns.n[:, 0, 0], columns.n[:, 1, 0], columns.weight)
     seen = wanted & columns.present[:, 0]
-    records["ni_kept"] = noninferiority.win(records["ni_kept"] + joins, np.where(seen, completed, 0.0), most)
+    records["ni_kept"] = noninferiority.win(records["ni_kept"], np.where(seen, completed, 0.0), most)
 
 
 def by_claim(records: "NDArray[np.void]") -> "FloatArray":
     """Logarithm of the evidence of non-inferiority, shape (R, K, 5)."""
     bets = records["ni_bets"].astype(np.float64) @ np.ones(noninferiority.N_GUESSES)
-    kept = np.broadcast_to(records["ni_kept"][:, None, None], (*bets.shape[:2], 1))
-    log_e: FloatArray = np.log(np.concatenate([bets, kept], axis=2) + records["ni_cash"][:, None, None])
+    kept = np.broadcast_to(records["ni_kept"].astype(np.float64)[:, None, None], (*bets.shape[:2], 1))
+    log_e: FloatArray = np.log(np.concatenate([bets + records["ni_cash"][:, None, None], kept], axis=2))
     return log_e
 
 
