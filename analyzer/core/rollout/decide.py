@@ -43,6 +43,7 @@ from analyzer.core.rollout.weights import (
     active_stage,
     any_traffic,
     completes,
+    entry_weights,
     grown_weights,
     ladder,
     next_weights,
@@ -284,6 +285,10 @@ def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutSt
     if state.verdict is Verdict.PROVEN:
         why = f"proven in {watched}: {evidence.margins}"
         return _advance(plan, state, reason="Proven", why=why, most=evidence.proven_weight)
+    entry = entry_weights(plan, state.weights, canary_rps=evidence.step_canary_requests / evidence.step_seconds)
+    if not same(entry, state.weights) and min(evidence.proof.values(), default=0.0) > 0.0:
+        message = f"{show(state.weights)} are too few requests to prove anything by: begins with {show(entry)}."
+        return intend(state, state.weights, entry, reason="Entry", message=message)
     if evidence.step_seconds < plan.dwell_max_s:
         return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
     return _inconclusive(plan, state, evidence, watched)

@@ -1,9 +1,12 @@
 """Arithmetic of weights. All shares are the canary's, in per cent."""
 
+import math
+
 from analyzer.core.rollout.model import RolloutPlan, Weights
 
 FULL = 100.0
-GROWTH = 3.0
+ENTRY_RPS = 2.0
+GROWTH = 3.2
 """By so much a weight may grow in one step, however much is proven: harm that comes with load must have its chance to show."""
 _TOLERANCE = 1e-6
 
@@ -59,6 +62,16 @@ def grown_weights(plan: RolloutPlan, weights: Weights, *, most: float) -> Weight
     farthest = min(most, GROWTH * weights[stage])
     within = [float(w) for w in step.weights if following[stage] < w <= farthest and w < FULL]
     return _moved(plan, weights, within[-1]) if within else following
+
+
+def entry_weights(plan: RolloutPlan, weights: Weights, *, canary_rps: float) -> Weights:
+    """Return the weights of a ramp that has begun with hardly any requests: what gives `ENTRY_RPS`, at most the first rung."""
+    stage = active_stage(weights)
+    step = plan.stages[stage]
+    if not step.auto or weights[stage] != step.weights[0] or not 0 < canary_rps < ENTRY_RPS:
+        return weights
+    enough = math.ceil(weights[stage] * ENTRY_RPS / canary_rps)
+    return _moved(plan, weights, float(min(enough, step.weights[1])))
 
 
 def _moved(plan: RolloutPlan, weights: Weights, weight: float) -> Weights:
