@@ -46,7 +46,10 @@ _TIMES = attrgetter("seconds", "weight", "canary.youngest_pod_age_s", "in_effect
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None, 1 for true."""
+    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None, 1 for true.
+
+    `rungs`, shape (R, K), is the ladder, or the next weight where there is none.
+    """
 
     false_rollback: "FloatArray"
     false_proof: "FloatArray"
@@ -59,6 +62,7 @@ class Parameters:
     limit_error_rate: "FloatArray"
     limit_p99_ms: "FloatArray"
     next_weight: "FloatArray"
+    rungs: "FloatArray"
 
     @property
     def limits_set(self) -> "NDArray[np.bool_]":
@@ -116,10 +120,14 @@ class Columns:
 
 
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
-    """Read settings and steps."""
+    """Read settings and steps of rollouts whose ladders are equally long."""
     given = np.fromiter(chain.from_iterable(map(_SETTINGS, requests)), np.float64).reshape(-1, 8)
-    optional = [np.nan if value is None else value for value in chain.from_iterable(map(_OPTIONAL, requests))]
-    return Parameters(*given.T, *np.array(optional, dtype=np.float64).reshape(-1, 3).T)
+    numbers = [np.nan if value is None else value for value in chain.from_iterable(map(_OPTIONAL, requests))]
+    optional = np.array(numbers, dtype=np.float64).reshape(-1, 3).T
+    ladders = [r.step.ladder for r in requests]
+    rungs = np.array(ladders, dtype=np.float64) if ladders[0] else optional[-1][:, None]
+    columns = [*given.T, *optional, rungs]
+    return Parameters(*columns)
 
 
 def own_edges(request: "JudgeRequest") -> Edges:

@@ -34,10 +34,14 @@ KEPT_EFFECTS: Final = np.array([0.95, 0.88, 0.78, 0.6, 0.3, 0.01])
 """shape (L,): share kept, as a part of the tolerated one."""
 KEPT_SHARE: Final = 0.85
 """Proof is against this share. A canary that hangs a fifth (0.8) is beyond it."""
+_BET_AGAINST: Final = 0.8
+_PHI_PROOF: Final = 2.4
+"""The likelihood ratio against 0.8, to the power of 1/2.4, is an e-value against 0.85 for binomial counts, and against 0.8
+for counts that vary 2.4 times as much. It wins a fifth more than the ratio against 0.85 to the power of 1/1.5, with less
+chance; and of a canary that hangs a fifth it reaches 20 with a chance of 20^-2.4, less than 0.1 %."""
 RATIOS: Final = np.array([0.5, 0.8, 0.92, 1.09, 1.25, 2.0])
 """shape (Q,): canary's completed requests over what its weight says, for the sample ratio."""
 PHI: Final = 1.5
-_PHI_PROOF: Final = 1.5
 """Routing is by request, so counts are binomial; some are retries."""
 _LOAD_QUANTILE: Final = 3.0
 _STICKY_LOAD: Final = 0.02
@@ -126,7 +130,7 @@ def proof(
         See `tolerated`.
     """
     deviation = sticky * np.maximum(load, _STICKY_LOAD) * _relative_load(weight)
-    against = KEPT_SHARE * np.exp(_LOAD_QUANTILE * deviation)
+    against = np.where(sticky > 0, KEPT_SHARE * np.exp(_LOAD_QUANTILE * deviation), _BET_AGAINST)
     possible = against < _PROVABLE
     bound = np.where(possible, against, KEPT_SHARE)[:, None]
     log_e: FloatArray = _log_ratio(n1, n2, weight, kept=np.array([1.0]), against=bound)[:, 0] / _PHI_PROOF

@@ -69,9 +69,11 @@ class _Course:
     def __init__(self, request: JudgeRequest, edges: "Edges") -> None:
         self._request = request
         self._edges = edges
-        self._record = state.stack([state.with_edges(request.state, edges)], len(edges))
-        if request.step.key != request.state.step_key:
-            state.start_step(self._record, np.array([0]))
+        rungs = state.rungs_of(request.step.ladder)
+        self._record = state.stack([state.fitted(request.state, edges, rungs)], len(edges), rungs)
+        if state.moves(request.state, request.step):
+            carried = state.is_carried(request.state, request.step)
+            state.start_step(self._record, np.array([0]), carried=np.array([carried]))
         self._parameters = batch.parameters([request])
         self._edges_ms = batch.edge_rows([edges])
 
@@ -107,7 +109,11 @@ class _Course:
 
     def _assess(self, records: "NDArray[np.void]") -> list[Assessment]:
         rows = np.zeros(len(records), dtype=np.intp)
-        kept = [JudgeState(self._edges, self._request.step.key, record.tobytes()) for record in records]
+        step = self._request.step
+        kept = [
+            JudgeState(edges_ms=self._edges, step_key=step.key, record=record.tobytes(), ladder=step.ladder)
+            for record in records
+        ]
         return report.assess(records, self._parameters.take(rows), states=kept, edges_ms=self._edges_ms[rows])
 
 

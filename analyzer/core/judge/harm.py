@@ -61,7 +61,7 @@ LEAST: Final = 1e-30
 MOST: Final = 1e30
 """Bets are kept within these, so that single precision holds them; e cut from above is still an e-value, and what the
 floor gives away is less than 1e-20 of alpha."""
-_MOST_AT_ONCE: Final = 600.0
+MOST_AT_ONCE: Final = 600.0
 
 
 def start_rate(seconds: "FloatArray", per_15_s: float = START_RATE) -> "FloatArray":
@@ -160,7 +160,7 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
         The new bets. The new cash is `cash * (1 - rate)`.
     """
     fresh = (cash * rate)[..., None] * PRIOR
-    played: FloatArray = (bets + fresh) * np.exp(np.minimum(increment, _MOST_AT_ONCE))
+    played: FloatArray = (bets + fresh) * np.exp(np.minimum(increment, MOST_AT_ONCE))
     return np.minimum(np.maximum(played, LEAST), MOST)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from analyzer.core.judge import completions, dispersion, oneedge, tolerance, warmup
 from analyzer.core.judge.accusation import bet_on_harm, late_starts, log_e, start_rates, weigh_harm
 from analyzer.core.judge.prediction import lesson, predict
-from analyzer.core.judge.proof import weigh_proof
+from analyzer.core.judge.proof import Claims, bet_on_proof, weigh_proof
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,8 @@ class Weighed(NamedTuple):
     ----------
     harm : ndarray, shape (R, C + 3, L)
         Of harm, per channel and effect.
-    proof : ndarray, shape (R, 5, G)
-        Of non-inferiority, per claim and guess.
+    proof
+        Of non-inferiority.
     ratio : ndarray, shape (R, Q)
         That the sample ratio is wrong.
     rate : ndarray, shape (R, C + 3)
@@ -39,7 +39,7 @@ class Weighed(NamedTuple):
     """
 
     harm: "FloatArray"
-    proof: "FloatArray"
+    proof: Claims
     ratio: "FloatArray"
     rate: "FloatArray"
     late: "NDArray[np.bool_]"
@@ -47,10 +47,10 @@ class Weighed(NamedTuple):
     def rows(self, start: int, end: int) -> "Weighed":
         """Give that of some rows."""
         part = slice(start, end)
-        return Weighed(self.harm[part], self.proof[part], self.ratio[part], self.rate[part], self.late[part])
+        return Weighed(self.harm[part], self.proof.rows(part), self.ratio[part], self.rate[part], self.late[part])
 
 
-EVIDENCE: Final = ("bets", "cash", "log_ni", "log_ratio")
+EVIDENCE: Final = ("bets", "cash", "ni_bets", "ni_kept", "ni_cash", "log_ratio")
 """Fields that `take_in` writes; `max_log_e` follows from them."""
 _TOGETHER: Final = 100
 """Rollouts whose bets are played at once; see `cells`."""
@@ -78,7 +78,7 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
 def take_in(records: "NDArray[np.void]", weighed: Weighed) -> None:
     """Add what an interval said to the evidence, in place; all but its maximum, which takes longer than the rest."""
     bet_on_harm(records, weighed.harm, rate=weighed.rate, late=weighed.late)
-    records["log_ni"] += weighed.proof
+    bet_on_proof(records, weighed.proof)
     records["log_ratio"] = completions.follow_ratio(records["log_ratio"], weighed.ratio)
 
 

@@ -47,7 +47,7 @@ def test_a_long_rollout_with_nineteen_edges_fits_into_four_kilobytes() -> None:
         ("3.AAAA", "damaged"),
         ("3." + base64.b64encode(zlib.compress(b"\x01")).decode(), "damaged"),
         (
-            "3." + base64.b64encode(zlib.compress(b"\x02\x00\x00\x00" + bytes(16))).decode(),
+            "3." + base64.b64encode(zlib.compress(b"\x02\x00\x00\x00\x00\x00" + bytes(16))).decode(),
             "do not fit 2 histogram edges",
         ),
         ("3." + base64.b64encode(zlib.compress(bytes(1 << 20))).decode(), "longer than any state"),
