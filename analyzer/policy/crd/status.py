@@ -94,9 +94,9 @@ _NOTICE: Final = _object(
     what=_text("What happened."),
     evidence=_text("What tells so."),
     done=_text("What Serin did."),
-    to_do=_text("What a person should do."),
+    toDo=_text("What a person should do."),
     resolved=_one("boolean", "Whether it ends what an earlier notice began."),
-    at_s=_number("When [unix seconds]."),
+    atS=_number("When [unix seconds]."),
 )
 
 STATUS: Final = _object(
