@@ -39,7 +39,7 @@ class Difference:
 
 
 def used(audit_log: Iterable[str], account: str) -> tuple[frozenset[Right], frozenset[Right]]:
-    """Return what the account did, and what it was forbidden, from an audit log (one event per line, level Metadata or more)."""
+    """Return what the account did, and what it was forbidden, from an audit log of one event a line."""
     allowed, forbidden = set[Right](), set[Right]()
     for line in audit_log:
         event = json.loads(line)
@@ -57,7 +57,9 @@ def granted(manifests: Iterable[Object], *, namespace: str, name: str) -> frozen
     """Return what the roles among the manifests give to a ServiceAccount."""
     objects = list(manifests)
     roles = {
-        (obj["kind"], obj["metadata"]["name"]): obj["rules"] for obj in objects if obj["kind"] in {"Role", "ClusterRole"}
+        (obj["kind"], obj["metadata"]["name"]): obj["rules"]
+        for obj in objects
+        if obj["kind"] in {"Role", "ClusterRole"}
     }
     bound = [
         (obj["roleRef"]["kind"], obj["roleRef"]["name"])

@@ -11,9 +11,10 @@ from analyzer.app.status import write_status
 from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, HoldReason, Intent, Judged, Notice, Outcome, Phase, RolloutState, Urgency
 from analyzer.policy.crd import crd
-from analyzer.policy.crd.rules import NOT_YET, rules
+from analyzer.policy.crd.rules import rules
 from analyzer.policy.crd.structural import structural
 from analyzer.policy.crd.text import crd_text
+from analyzer.policy.rules import NOT_YET
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
@@ -85,7 +86,9 @@ def test_what_is_still_to_come_is_refused_by_the_server_too() -> None:
 
 def full_status() -> dict[str, Any]:
     """A status in which every part has something in it."""
-    rates = Rates(requests=100, errors=1, error_rate=0.01, error_rate_low=0.0, error_rate_high=0.05, p50_ms=5.0, p99_ms=9.5)
+    rates = Rates(
+        requests=100, errors=1, error_rate=0.01, error_rate_low=0.0, error_rate_high=0.05, p50_ms=5.0, p99_ms=9.5
+    )
     state = RolloutState(
         phase=Phase.PROGRESSING,
         stable="v1",
@@ -107,7 +110,7 @@ def full_status() -> dict[str, Any]:
 
 
 def evidence(rates: Rates) -> Evidence:
-    fields = {name: 0.5 for name in Evidence.__dataclass_fields__}
+    fields = dict.fromkeys(Evidence.__dataclass_fields__, 0.5)
     special = {
         "culprit": Channel.ERRORS, "channels": {}, "proof": {"errors": 1.5}, "margins": "…", "intervals": 3,
         "stable": rates, "canary": rates, "limits": {},
@@ -122,7 +125,9 @@ def undescribed(value: object, schema: dict[str, Any], path: str = "status") -> 
                 yield f"{path}.{name} is written and not described"
             else:
                 yield from undescribed(inner, schema["properties"][name], f"{path}.{name}")
-        yield from (f"{path}.{name} is described and not written" for name in schema["properties"].keys() - value.keys())
+        yield from (
+            f"{path}.{name} is described and not written" for name in schema["properties"].keys() - value.keys()
+        )
     elif isinstance(value, list):
         for item in value:
             yield from undescribed(item, schema["items"], f"{path}[]")

@@ -39,7 +39,9 @@ def test_the_probes_and_the_metrics_port_are_where_the_daemon_listens() -> None:
     probes = {name: CONTAINER[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {probe["port"] for probe in probes.values()} == {"http"}
     assert probes["readinessProbe"]["path"] == "/readyz"
-    assert one("components/monitoring/podmonitor.yaml", "PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"] == "http"
+    assert (
+        one("components/monitoring/podmonitor.yaml", "PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"] == "http"
+    )
 
 
 def test_the_daemon_knows_its_arguments_and_its_environment() -> None:
@@ -103,7 +105,11 @@ def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     taken = set[tuple[int, int]]()
     for panel in dashboard()["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken, panel["title"]
         assert place["x"] + place["w"] <= 24
         taken |= cells
@@ -135,7 +141,9 @@ def write_rules(folder: Path) -> None:
 
 def test_prometheus_takes_the_rules(promtool: str, tmp_path: Path) -> None:
     write_rules(tmp_path)
-    result = subprocess.run([promtool, "check", "rules", "rules.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        [promtool, "check", "rules", "rules.yaml"], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{len(rules())} rules found" in result.stdout
 
@@ -143,9 +151,15 @@ def test_prometheus_takes_the_rules(promtool: str, tmp_path: Path) -> None:
 def test_the_alerts_fire_when_they_should(promtool: str, tmp_path: Path) -> None:
     write_rules(tmp_path)
     shutil.copy(Path(__file__).with_name("alerts.test.yaml"), tmp_path)
-    result = subprocess.run([promtool, "test", "rules", "alerts.test.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        [promtool, "test", "rules", "alerts.test.yaml"], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
-    tested = {case["alertname"] for test in read(tmp_path / "alerts.test.yaml")[0]["tests"] for case in test["alert_rule_test"]}
+    tested = {
+        case["alertname"]
+        for test in read(tmp_path / "alerts.test.yaml")[0]["tests"]
+        for case in test["alert_rule_test"]
+    }
     assert tested == {rule["alert"] for rule in rules()}
 
 
@@ -169,7 +183,7 @@ def test_the_chart_uses_the_same_files() -> None:
 
 
 def test_the_versions_are_one() -> None:
-    chart = yaml.safe_load((DEPLOY / "helm/serin/Chart.yaml").read_text())
+    chart = read(DEPLOY / "helm/serin/Chart.yaml")[0]
     version = re.search(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text())
     assert version is not None
     assert (chart["version"], chart["appVersion"]) == (version[1], version[1])

@@ -15,7 +15,11 @@ BINDING = {
     "roleRef": {"kind": "ClusterRole", "name": "serin"},
     "subjects": [{"kind": "ServiceAccount", "namespace": "serin-system", "name": "serin"}],
 }
-OTHER = {"kind": "ClusterRole", "metadata": {"name": "other"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
+OTHER = {
+    "kind": "ClusterRole",
+    "metadata": {"name": "other"},
+    "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],
+}
 
 LIST = Right("serin.dev", "canarypolicies", "list")
 WATCH = Right("serin.dev", "canarypolicies", "watch")
@@ -27,7 +31,9 @@ def event(right: Right, *, user: str = "system:serviceaccount:serin-system:serin
     resource, _, subresource = right.resource.partition("/")
     reference = {"resource": resource, "apiGroup": right.group} | ({"subresource": subresource} if subresource else {})
     annotations = {"authorization.k8s.io/decision": decision}
-    return json.dumps({"verb": right.verb, "user": {"username": user}, "objectRef": reference, "annotations": annotations})
+    return json.dumps(
+        {"verb": right.verb, "user": {"username": user}, "objectRef": reference, "annotations": annotations}
+    )
 
 
 def difference(*audit_log: str) -> Difference:

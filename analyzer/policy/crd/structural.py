@@ -79,7 +79,12 @@ def _inlined(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sc
 def _described(node: Schema) -> str:
     text = " ".join(node.get("description", "").split())
     default = node.get("default")
-    if default is None or default == [] or isinstance(default, dict) or any(isinstance(d, dict) for d in _list(default)):
+    if (
+        default is None
+        or default == []
+        or isinstance(default, dict)
+        or any(isinstance(d, dict) for d in _list(default))
+    ):
         return text
     return f"{text} Default: {_as_yaml(default)}.".lstrip()
 
@@ -95,7 +100,7 @@ def _as_yaml(value: object) -> str:
 
 
 def _mapping(patterns: Mapping[str, Schema], definitions: Mapping[str, Schema]) -> Schema:
-    """A mapping whose names follow one pattern."""
+    """Translate a mapping whose names follow one pattern."""
     ((pattern, values),) = patterns.items()
     rule = {
         "rule": f"self.all(name, name.matches(r'{pattern}'))",

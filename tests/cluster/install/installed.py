@@ -7,16 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
-from tests.cluster.apiserver import BINARIES, ApiServer
+from tests.cluster.api.apiserver import BINARIES, ApiServer
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 SERIN: Final = "system:serviceaccount:serin-system:serin"
-
-Object = dict[str, object]
 
 
 def program(name: str) -> str | None:
@@ -25,12 +23,12 @@ def program(name: str) -> str | None:
     return str(built) if built.exists() else shutil.which(name)
 
 
-def documents(text: str) -> list[dict[str, object]]:
+def documents(text: str) -> list[dict[str, Any]]:
     """Read manifests as kubectl does."""
-    return [document for document in yaml.load_all(text, Loader=yaml.SafeLoader) if document]  # noqa: S506 - it is safe
+    return [document for document in yaml.load_all(text, Loader=yaml.SafeLoader) if document]
 
 
-def kustomize(folder: Path) -> list[dict[str, object]]:
+def kustomize(folder: Path) -> list[dict[str, Any]]:
     """Render a kustomization."""
     command = [program("kubectl") or "kubectl", "kustomize", str(folder)]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True)

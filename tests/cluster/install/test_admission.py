@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.installed import SERIN, Kubectl
+from tests.cluster.install.installed import SERIN, Kubectl
 
 VIRTUAL_SERVICE: dict[str, Any] = {
     "apiVersion": "networking.istio.io/v1",
@@ -186,7 +186,11 @@ def test_serin_may_neither_make_nor_delete_even_with_the_rights_to(guarded: Kube
 @pytest.mark.parametrize("routes", [300, 1000])
 def test_many_routes_are_within_the_budget(routes: int, guarded: Kubectl) -> None:
     http = [{**VIRTUAL_SERVICE["spec"]["http"][1], "name": f"route-{number}"} for number in range(routes)]
-    many = {**VIRTUAL_SERVICE, "metadata": {"name": "many", "namespace": "shop"}, "spec": {"hosts": ["a"], "http": http}}
+    many = {
+        **VIRTUAL_SERVICE,
+        "metadata": {"name": "many", "namespace": "shop"},
+        "spec": {"hosts": ["a"], "http": http},
+    }
     guarded.server.apply("/apis/networking.istio.io/v1/namespaces/shop/virtualservices/many", many)
     all_of_them = [change for number in range(routes) for change in step(90, 10, f"/spec/http/{number}/route")]
     last = routes - 1
