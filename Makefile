@@ -98,6 +98,8 @@ format: $(READY) ## Format the code
 lock: $(READY) ## Resolve the lock file anew (needs `uv` on the PATH)
 	@uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes --no-header \
 	  --no-emit-index-url --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%F)" -o requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python deploy/image/lock.py
 
 .PHONY: clean
 clean: ## Remove what the other commands made

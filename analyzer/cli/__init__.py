@@ -74,9 +74,18 @@ def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
     counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
+    crd: Annotated[
+        bool, typer.Option("--crd", help="The CustomResourceDefinition for the API server, instead.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of a policy, for editors."""
     import json
+
+    if crd:
+        from analyzer.policy.crd.text import crd_text
+
+        typer.echo(crd_text(), nl=False)
+        return
 
     from analyzer.policy.schema import json_schema
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from analyzer.policy.findings import Code
 from analyzer.policy.quantities import fault, show
+from analyzer.policy.server import SERVER_RULES, server_rule
 
 DEFAULT_WEIGHTS: Final = (1, 5, 10, 25, 50, 100)
 
@@ -37,25 +38,22 @@ def _name(what: str, pattern: str, rule: str) -> Callable[[object], str]:
     return read
 
 
+def _name_schema(what: str, pattern: str, rule: str) -> dict[str, object]:
+    rules = [server_rule(f"self.matches(r'{pattern}')", f"cannot be the name of {what}", rule)]
+    return {"type": "string", "pattern": pattern, "maxLength": 253, SERVER_RULES: rules}
+
+
 _KUBERNETES_RULE: Final = "names have lower-case letters, digits, `-` and `.`, and begin and end with a letter or digit"
 
-ObjectName = Annotated[
-    str,
-    PlainValidator(_name("a Kubernetes object", _OBJECT_NAME, _KUBERNETES_RULE)),
-    WithJsonSchema({"type": "string", "pattern": _OBJECT_NAME, "maxLength": 253}),
-]
-_read_version: Final = _name("a subset or host", _VERSION_NAME, "write the subset (`v1`) or the host as in the route")
-VersionName = Annotated[
-    str,
-    PlainValidator(_read_version),
-    WithJsonSchema({"type": "string", "pattern": _VERSION_NAME, "maxLength": 253}),
-]
-_read_route: Final = _name("a route", _ROUTE_NAME, "write the `name` of the http route, without quotes inside it")
-RouteName = Annotated[
-    str,
-    PlainValidator(_read_route),
-    WithJsonSchema({"type": "string", "pattern": _ROUTE_NAME, "maxLength": 253}),
-]
+_OBJECT: Final = ("a Kubernetes object", _OBJECT_NAME, _KUBERNETES_RULE)
+_VERSION: Final = ("a subset or host", _VERSION_NAME, "write the subset (`v1`) or the host as in the route")
+_ROUTE: Final = ("a route", _ROUTE_NAME, "write the `name` of the http route, without quotes inside it")
+_read_version: Final = _name(*_VERSION)
+_read_route: Final = _name(*_ROUTE)
+
+ObjectName = Annotated[str, PlainValidator(_name(*_OBJECT)), WithJsonSchema(_name_schema(*_OBJECT))]
+VersionName = Annotated[str, PlainValidator(_read_version), WithJsonSchema(_name_schema(*_VERSION))]
+RouteName = Annotated[str, PlainValidator(_read_route), WithJsonSchema(_name_schema(*_ROUTE))]
 ApprovalPoint = Annotated[
     str | int,
     PlainValidator(lambda value: value if type(value) is int else _read_route(value)),
@@ -90,10 +88,17 @@ Versions = Annotated[
     WithJsonSchema(
         {
             "type": "array",
-            "items": {"type": "string", "pattern": _VERSION_NAME, "maxLength": 253},
+            "items": _name_schema(*_VERSION),
             "minItems": 2,
             "maxItems": 2,
             "uniqueItems": True,
+            SERVER_RULES: [
+                {
+                    "rule": "size(self) != 2 || self[0] != self[1]",
+                    "messageExpression": "'both versions are `' + self[0] + '`; name the two subsets (or hosts) of the "
+                    "route, like `[v1, v2]`'",
+                }
+            ],
         }
     ),
 ]

@@ -12,6 +12,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from analyzer.policy.findings import Code
+from analyzer.policy.server import SERVER_RULES, server_rule
 
 _SECONDS: Final = {
     "h": Decimal(3600),
@@ -27,6 +28,8 @@ _NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _PART: Final = re.compile(rf"({_NUMBER})(h|ms|m|s|us|µs|μs|ns)")
 DURATION_PATTERN: Final = rf"^({_NUMBER}(h|ms|m|s|us|µs|μs|ns))+$"
 PERCENT_PATTERN: Final = rf"^{_NUMBER}%$"
+_LONGEST_DURATION: Final = 64
+_LONGEST_PERCENT: Final = 20  # what the pattern allows
 _BARE: Final = re.compile(rf"^-?{_NUMBER}$")
 
 
@@ -59,7 +62,7 @@ def parse_duration(text: str) -> float:
     ValueError
         It is not one.
     """
-    if len(text) > 64 or re.fullmatch(DURATION_PATTERN, text) is None:
+    if len(text) > _LONGEST_DURATION or re.fullmatch(DURATION_PATTERN, text) is None:
         raise ValueError(text)
     return float(sum(Decimal(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
 
@@ -95,15 +98,37 @@ def _duration(*, positive: bool) -> Callable[[object], float]:
     return read
 
 
-_DURATION_SCHEMA: Final = WithJsonSchema(
-    {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "1m30s", "500ms"]}
-)
+def _duration_schema(*, positive: bool) -> WithJsonSchema:
+    rules = [
+        server_rule(
+            f"self.matches(r'{DURATION_PATTERN}')", "is not a duration", "write it like `30s`, `1m30s` or `500ms`"
+        )
+    ]
+    if positive:
+        rules.append(server_rule("self.matches('[1-9]')", "must be longer than nothing", "write a duration like `30s`"))
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": DURATION_PATTERN,
+            "maxLength": _LONGEST_DURATION,
+            "examples": ["30s", "1m30s", "500ms"],
+            SERVER_RULES: rules,
+        }
+    )
+
+
 Duration = Annotated[
-    float, PlainValidator(_duration(positive=False)), PlainSerializer(format_duration), _DURATION_SCHEMA
+    float,
+    PlainValidator(_duration(positive=False)),
+    PlainSerializer(format_duration),
+    _duration_schema(positive=False),
 ]
 """Seconds ≥ 0, written `1m30s`."""
 PositiveDuration = Annotated[
-    float, PlainValidator(_duration(positive=True)), PlainSerializer(format_duration), _DURATION_SCHEMA
+    float,
+    PlainValidator(_duration(positive=True)),
+    PlainSerializer(format_duration),
+    _duration_schema(positive=True),
 ]
 """Seconds > 0, written `1m30s`."""
 
@@ -140,11 +165,15 @@ def _percent(*, positive: bool, highest: str) -> Callable[[object], float]:
             message = f"{show(value)} is not a percentage"
             raise fault(Code.WRONG_UNIT, message, "write it like `10%` or `0.1%`") from None
         if ratio > parse_percent(highest) or (positive and not ratio):
-            bounds = f"more than 0% and at most {highest}" if positive else f"at most {highest}"
-            raise fault(Code.WRONG_VALUE, f"{show(value)} is out of range", f"write {bounds}")
+            mend = _percent_bounds(positive=positive, highest=highest)
+            raise fault(Code.WRONG_VALUE, f"{show(value)} is out of range", mend)
         return ratio
 
     return read
+
+
+def _percent_bounds(*, positive: bool, highest: str) -> str:
+    return f"write more than 0% and at most {highest}" if positive else f"write at most {highest}"
 
 
 def _as_ratio(number: str) -> str:
@@ -159,16 +188,47 @@ def _plain(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-_PERCENT_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN, "examples": ["10%", "0.1%"]})
+def _percent_schema(*, positive: bool, highest: str) -> WithJsonSchema:
+    in_range = f"double(self.substring(0, size(self) - 1)) <= {parse_percent(highest) * 100}"
+    above_zero = " && self.matches('[1-9]')" if positive else ""
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PERCENT_PATTERN,
+            "maxLength": _LONGEST_PERCENT,
+            "examples": ["10%", "0.1%"],
+            SERVER_RULES: [
+                server_rule(
+                    f"self.matches(r'{PERCENT_PATTERN}')", "is not a percentage", "write it like `10%` or `0.1%`"
+                ),
+                server_rule(
+                    f"!self.matches(r'{PERCENT_PATTERN}') || ({in_range}{above_zero})",
+                    "is out of range",
+                    _percent_bounds(positive=positive, highest=highest),
+                ),
+            ],
+        }
+    )
+
+
 Percent = Annotated[
-    float, PlainValidator(_percent(positive=False, highest="100%")), PlainSerializer(format_percent), _PERCENT_SCHEMA
+    float,
+    PlainValidator(_percent(positive=False, highest="100%")),
+    PlainSerializer(format_percent),
+    _percent_schema(positive=False, highest="100%"),
 ]
 """A ratio from 0 to 1, written `10%`."""
 PositivePercent = Annotated[
-    float, PlainValidator(_percent(positive=True, highest="100%")), PlainSerializer(format_percent), _PERCENT_SCHEMA
+    float,
+    PlainValidator(_percent(positive=True, highest="100%")),
+    PlainSerializer(format_percent),
+    _percent_schema(positive=True, highest="100%"),
 ]
 """A ratio above 0 and up to 1, written `10%`."""
 RiskPercent = Annotated[
-    float, PlainValidator(_percent(positive=True, highest="20%")), PlainSerializer(format_percent), _PERCENT_SCHEMA
+    float,
+    PlainValidator(_percent(positive=True, highest="20%")),
+    PlainSerializer(format_percent),
+    _percent_schema(positive=True, highest="20%"),
 ]
 """A ratio above 0 and up to 0.2: a chance of error that a person may still call a guarantee."""

@@ -10,6 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.server import SERVER_RULES
 
 Draft = Literal["draft-07", "2020-12"]
 
@@ -21,11 +22,24 @@ _DIALECTS: Final[dict[Draft, str]] = {
 
 def json_schema(draft: Draft = "draft-07") -> dict[str, Any]:
     """Build the schema of a policy file."""
-    schema = CanaryPolicy.model_json_schema(by_alias=True, schema_generator=_Generator)
+    schema = cast("dict[str, Any]", _without_server_rules(policy_schema()))
     schema["$defs"]["Metadata"]["additionalProperties"] = True  # the API server's own fields
     if draft == "draft-07":
         schema = cast("dict[str, Any]", _older(schema))
     return {"$schema": _DIALECTS[draft], **schema}
+
+
+def policy_schema() -> dict[str, Any]:
+    """Build the schema as the model has it, rules for the API server included."""
+    return CanaryPolicy.model_json_schema(by_alias=True, schema_generator=_Generator)
+
+
+def _without_server_rules(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_server_rules(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_server_rules(item) for key, item in value.items() if key != SERVER_RULES}
 
 
 class _Generator(GenerateJsonSchema):

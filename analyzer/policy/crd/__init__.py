@@ -1,0 +1,98 @@
+"""The CustomResourceDefinition of `CanaryPolicy`, made from the model.
+
+The server writes no defaults into a policy: the object stays what the user wrote, a GitOps tool sees no difference, and a
+policy that is silent on a field has the default of the Serin that runs, not of the one that ran when it was applied.
+
+`.status` is open at every level: a newer Serin under an older definition must lose nothing that it remembers, and must not
+have a write of its status refused for a word that the definition does not know.
+"""
+
+from typing import Any, Final
+
+from analyzer.policy.crd.rules import rules
+from analyzer.policy.crd.status import STATUS
+from analyzer.policy.crd.structural import Schema, structural
+from analyzer.policy.model import API_VERSION, KIND
+from analyzer.policy.schema import policy_schema
+from analyzer.policy.server import SERVER_RULES
+
+_GROUP, _VERSION = API_VERSION.split("/")
+_PLURAL: Final = "canarypolicies"
+
+
+def crd() -> dict[str, Any]:
+    """Build the CustomResourceDefinition."""
+    names = {
+        "kind": KIND,
+        "listKind": f"{KIND}List",
+        "plural": _PLURAL,
+        "singular": KIND.lower(),
+        "shortNames": ["cpol"],  # `canary` and `canaries` belong to others
+        "categories": ["serin"],
+    }
+    version = {
+        "name": _VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": _columns(),
+        "schema": {"openAPIV3Schema": _schema()},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{_PLURAL}.{_GROUP}",
+            "labels": {"app.kubernetes.io/name": "serin", "app.kubernetes.io/part-of": "serin"},
+        },
+        "spec": {"group": _GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def _schema() -> Schema:
+    whole = policy_schema()
+    definitions = whole["$defs"]
+    spec = structural({"$ref": "#/$defs/Spec"}, definitions)
+    root: Schema = {
+        "type": "object",
+        "description": whole["description"],
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": STATUS,
+        },
+    }
+    for path, rule in rules():
+        _at(root, path).setdefault(SERVER_RULES, []).append(rule)
+    return root
+
+
+def _at(root: Schema, path: str) -> Schema:
+    node = root
+    for name in path.split("."):
+        node = node["properties"][name]
+    return node
+
+
+def _columns() -> list[dict[str, Any]]:
+    return [
+        _column("Target", ".spec.target.virtualService", "The VirtualService whose weights are moved."),
+        _column("Phase", ".status.phase", "Where the rollout is in its life."),
+        _column("Weight", ".status.weight", "The canary's share of the active stage [per cent].", type="integer"),
+        _column("Verdict", ".status.verdict", "What the evidence amounts to so far."),
+        _column("Step", ".status.step", "Stage and weight."),
+        _column("Since", ".status.since", "When phase or weights changed last.", type="date"),
+        _column("Reason", ".status.reason", "Why the phase is what it is.", priority=1),
+        _column(
+            "Samples", ".status.evidence.canary.requests", "Requests of the canary judged.", type="integer", priority=1
+        ),
+        _column("Paused", ".spec.suspend", "Whether the policy holds all but rollbacks.", type="boolean", priority=1),
+    ]
+
+
+def _column(name: str, path: str, text: str, *, type: str = "string", priority: int = 0) -> dict[str, Any]:  # noqa: A002 - the field's own name
+    column: dict[str, Any] = {"name": name, "type": type, "jsonPath": path, "description": text}
+    return column | ({"priority": priority} if priority else {})

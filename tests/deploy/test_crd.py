@@ -1,0 +1,144 @@
+"""The CustomResourceDefinition as far as it can be checked without a server; tests/cluster/test_crd.py asks a real one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer.app.status import write_status
+from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
+from analyzer.core.rollout import Hold, HoldReason, Intent, Judged, Notice, Outcome, Phase, RolloutState, Urgency
+from analyzer.policy.crd import crd
+from analyzer.policy.crd.rules import rules
+from analyzer.policy.crd.structural import structural
+from analyzer.policy.crd.text import crd_text
+from analyzer.policy.rules import NOT_YET
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
+FORBIDDEN = {
+    "$ref", "$defs", "definitions", "const", "oneOf", "uniqueItems", "patternProperties", "propertyNames", "prefixItems",
+    "discriminator", "title", "examples", "default", "exclusiveMinimum", "exclusiveMaximum",
+}  # fmt: skip
+"""What a structural schema may not have; and defaults, which the server would write into the user's object."""
+
+
+def whole() -> dict[str, Any]:
+    schema: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema in a schema; the names of properties are no keywords."""
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from nodes(inner, f"{path}.{name}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from nodes(schema[keyword], f"{path}[]")
+
+
+def test_the_published_definition_is_current() -> None:
+    assert PUBLISHED.read_text() == crd_text(), f"write it anew: serin schema --crd > {PUBLISHED.relative_to(ROOT)}"
+
+
+def test_the_schema_is_structural() -> None:
+    for path, node in nodes(whole()):
+        assert not FORBIDDEN & node.keys(), path
+        assert "type" in node or node.keys() & {
+            "x-kubernetes-preserve-unknown-fields",
+            "x-kubernetes-int-or-string",
+        }, path
+        assert not ("properties" in node and "additionalProperties" in node), path
+
+
+def test_every_field_is_described() -> None:
+    spec, status = whole()["properties"]["spec"], whole()["properties"]["status"]
+    bare = [path for part in (spec, status) for path, node in nodes(part) if not node.get("description")]
+    assert [path for path in bare if not path.endswith("[]")] == []
+
+
+def test_a_default_is_told_and_not_written() -> None:
+    judge = whole()["properties"]["spec"]["properties"]["judge"]["properties"]
+    assert judge["bake"]["description"].endswith("Default: 10m.")
+    weights = whole()["properties"]["spec"]["properties"]["stages"]["items"]["properties"]["weights"]
+    assert weights["description"].endswith("Default: [1, 5, 10, 25, 50, 100].")
+
+
+def test_a_keyword_without_translation_is_an_error() -> None:
+    with pytest.raises(ValueError, match="multipleOf"):
+        structural({"type": "integer", "multipleOf": 5}, {})
+    with pytest.raises(ValueError, match="boolean, string"):
+        structural({"anyOf": [{"type": "string"}, {"type": "boolean"}]}, {})
+
+
+def test_what_is_still_to_come_is_refused_by_the_server_too() -> None:
+    # `auto` is a word in a field without a type: CEL does not see it, the daemon refuses it.
+    refused = {rule.get("message") for _, rule in rules()}
+    silent = [entry.message for entry in NOT_YET if f"{entry.message}; {entry.mend}" not in refused]
+    assert [message for message in silent if not message.startswith("`auto`")] == []
+
+
+# --- the status -------------------------------------------------------------------------------------------------------
+
+
+def full_status() -> dict[str, Any]:
+    """A status in which every part has something in it."""
+    rates = Rates(
+        requests=100, errors=1, error_rate=0.01, error_rate_low=0.0, error_rate_high=0.05, p50_ms=5.0, p99_ms=9.5
+    )
+    state = RolloutState(
+        phase=Phase.PROGRESSING,
+        stable="v1",
+        canary="v2",
+        stable_revision="a",
+        canary_revision="b",
+        weights=(100.0, 12.5),
+        intent=Intent(before=(100.0, 10.0), after=(100.0, 25.0), reason="Proven", message="…"),
+        hold=Hold(HoldReason.DRIFT, "…"),
+        verdict=Verdict.INCONCLUSIVE,
+        judged=(Judged("v1", "a", Outcome.PROMOTED, "Proven"),),
+        notices=(Notice("Drift", Urgency.PAGE, "v2@b", "what", at_s=5.0),),
+        told=frozenset({"Drift"}),
+        judged_until_s=1.5,
+        interval_s=15.0,
+        weights_since_s=1.0,
+    )
+    return write_status(replace(state, evidence=evidence(rates)), turn=3, generation=2, now_s=1e9, previous={})
+
+
+def evidence(rates: Rates) -> Evidence:
+    fields = dict.fromkeys(Evidence.__dataclass_fields__, 0.5)
+    special = {
+        "culprit": Channel.ERRORS, "channels": {}, "proof": {"errors": 1.5}, "margins": "…", "intervals": 3,
+        "stable": rates, "canary": rates, "limits": {},
+    }  # fmt: skip
+    return Evidence(**{**fields, **special})  # type: ignore[arg-type]  # what is not special is a number
+
+
+def undescribed(value: object, schema: dict[str, Any], path: str = "status") -> Iterator[str]:
+    if isinstance(value, dict) and "properties" in schema:
+        for name, inner in value.items():
+            if name not in schema["properties"]:
+                yield f"{path}.{name} is written and not described"
+            else:
+                yield from undescribed(inner, schema["properties"][name], f"{path}.{name}")
+        yield from (
+            f"{path}.{name} is described and not written" for name in schema["properties"].keys() - value.keys()
+        )
+    elif isinstance(value, list):
+        for item in value:
+            yield from undescribed(item, schema["items"], f"{path}[]")
+
+
+def test_the_status_is_described_as_it_is_written() -> None:
+    assert list(undescribed(full_status(), whole()["properties"]["status"])) == []
+
+
+def test_an_older_definition_drops_nothing_of_a_newer_status() -> None:
+    for path, node in nodes(whole()["properties"]["status"]):
+        if "properties" in node:
+            assert node["x-kubernetes-preserve-unknown-fields"] is True, path
+        assert "enum" not in node, path
