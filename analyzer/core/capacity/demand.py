@@ -171,7 +171,7 @@ def needed(version: VersionCapacity, load: float) -> int | None:
 
 def _recommended(metric: Metric, cost: Cost, *, load: float, replicas: int) -> int:
     use = cost.use(load / replicas)
-    ratio = use / metric.target.per_pod
+    ratio = metric.target.ratio([use])
     if metric.target.is_met(ratio):
         return replicas
     return max(1, math.ceil(ratio * replicas - 1e-9))

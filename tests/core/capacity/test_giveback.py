@@ -64,14 +64,14 @@ def test_a_dead_canary_on_a_service_that_is_far_too_small_gets_nothing_more() ->
 
 
 @given(
-    st.integers(1, 10),
-    st.builds(Load, st.floats(1.0, 2000.0), st.just(0.0), st.floats(1.0, 100.0)),
-    st.floats(0.0, 1.0),
+    ready=st.integers(1, 10),
+    load=st.builds(Load, st.floats(1.0, 2000.0), st.just(0.0), st.floats(1.0, 100.0)),
+    failing=st.floats(0.0, 1.0),
     left_s=st.floats(0.0, 300.0),
     startup_s=st.floats(0.0, 120.0),
 )
 def test_a_rollback_never_gives_the_canary_more(
-    ready: int, load: Load, failing: float, *, left_s: float, startup_s: float
+    *, ready: int, load: Load, failing: float, left_s: float, startup_s: float
 ) -> None:
     stable = replace(STABLE, replicas=ready, ready=ready, startup_s=startup_s)
     plan = plan_giveback(stable, load, severity(failing), left_s=left_s)

@@ -13,9 +13,6 @@ from analyzer.core.capacity.hpa import (
     parse_rules,
     recommend,
 )
-from analyzer.errors import PolicyError
-from analyzer.ports import Object
-from analyzer.sandbox.autoscaler import parse_millicores, parse_target
 
 TARGET = Target(per_pod=50, request=100)
 BOUNDS = (1, 10)
