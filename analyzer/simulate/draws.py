@@ -35,15 +35,17 @@ class Chances:
         Chance to fail, of [stable, canary], without what the regression adds.
     buckets : ndarray, shape (B, 2, E + 1)
         Chance of each histogram bucket.
-    more_errors, hang
-        Chance that a canary request fails, or hangs, by the regression.
+    more_errors : ndarray, shape (B,)
+        Chance that a canary request fails by the regression.
+    hang
+        Chance that it hangs.
     """
 
     load: "FloatArray"
     share: "FloatArray"
     errors: "FloatArray"
     buckets: "FloatArray"
-    more_errors: float
+    more_errors: "FloatArray"
     hang: float
 
 
@@ -74,7 +76,7 @@ class Dice:
             errors=np.zeros((rollouts, 2), dtype=np.int64),
             histogram=np.zeros((rollouts, *chances.buckets.shape[1:]), dtype=np.int64),
         )
-        load, share = chances.load.tolist(), chances.share.tolist()
+        load, share, more_errors = chances.load.tolist(), chances.share.tolist(), chances.more_errors.tolist()
         for row in rows:
             rng = self._generators[row]
             sent = int(rng.poisson(load[row]))
@@ -82,8 +84,8 @@ class Dice:
             hung = int(rng.binomial(to_canary, chances.hang)) if chances.hang > 0 else 0
             answered = np.array([sent - to_canary, to_canary - hung])
             errors = noises.error_counts(rng, answered, chances.errors[row], noise)
-            if chances.more_errors > 0:
-                errors[1] += rng.binomial(answered[1] - errors[1], chances.more_errors)
+            if more_errors[row] > 0:
+                errors[1] += rng.binomial(answered[1] - errors[1], more_errors[row])
             requests, errors = noises.with_retries(rng, answered, errors, noise)
             drawn.to_canary[row], drawn.hung[row] = to_canary, hung
             drawn.requests[row], drawn.errors[row] = requests, errors

@@ -26,6 +26,8 @@ class Regression:
         Everything gets slower by this share in each interval of 15 s.
     hang, client_timeout_s
         Share of the requests that are not answered until the client gives up, after so long [s]; then they are code 0.
+    load_errors, load_slower
+        What the canary's error rate, and its slowness, gain with its share of the traffic: at 50 % half of it [ratio].
     begins_s
         When it begins, after the rollout does [s].
     """
@@ -40,6 +42,8 @@ class Regression:
     leak: float = 0.0
     hang: float = 0.0
     client_timeout_s: float = 60.0
+    load_errors: float = 0.0
+    load_slower: float = 0.0
     begins_s: float = 0.0
 
     def shape(self, stable: LatencyShape) -> LatencyShape:
@@ -72,3 +76,12 @@ MORE: Final = (
     Regression(name="20 % hang, time-out 60 s", hang=0.2),
     Regression(name="20 % hang, time-out 300 s", hang=0.2, client_timeout_s=300.0),
 )
+
+GROWING: Final = (
+    Regression(name="errors +5 % x share", load_errors=0.05),
+    Regression(name="latency +100 % x share", load_slower=1.0),
+    Regression(name="+1 % errors from 120 s", errors=0.01, begins_s=120.0),
+    Regression(name="latency x2 from 120 s", slower=2.0, begins_s=120.0),
+    Regression(name="leak of 2 % from 120 s", leak=0.02, begins_s=120.0),
+)
+"""Releases whose harm comes with their traffic, or late: what a ramp that hurries may miss."""

@@ -82,7 +82,7 @@ class Block:
         drawn = self._dice.draw(chances, self.noise, range(BLOCK) if rows is None else rows.tolist())
         self._give_up(drawn)
         born_s = np.where(there[:, stable:], self.pods.born_s[:, stable:], -np.inf)
-        hurt_share = self._hurt_share(from_s) if self._begun(from_s) else 0.0
+        hurt_share = self._hurt_share(from_s, weight) if self._begun(from_s) else np.zeros(BLOCK)
         self.time_s = until_s
         return Counts(
             requests=drawn.requests,
@@ -106,8 +106,8 @@ class Block:
             load=load * traffic.rps * traffic.interval_s,
             share=self._share(weight),
             errors=np.minimum(errors, 1.0),
-            buckets=self._buckets(speed, there),
-            more_errors=bad.errors if begun else 0.0,
+            buckets=self._buckets(speed, there, weight=weight),
+            more_errors=self._more_errors(weight) if begun else np.zeros(BLOCK),
             hang=bad.hang if begun else 0.0,
         )
 
@@ -180,7 +180,10 @@ class Block:
         ]
         return np.stack(parts, axis=1)
 
-    def _buckets(self, speed: "FloatArray", there: "NDArray[np.bool_]") -> "FloatArray":
+    def _more_errors(self, weight: "FloatArray") -> "FloatArray":
+        return np.minimum(self.regression.errors + self.regression.load_errors * weight / 100.0, 1.0)
+
+    def _buckets(self, speed: "FloatArray", there: "NDArray[np.bool_]", *, weight: "FloatArray") -> "FloatArray":
         """Give the chance of each bucket, shape (B, 2, E + 1)."""
         traffic, stable = self.traffic, self.traffic.stable_pods
         edges = traffic.edges_ms
@@ -188,6 +191,8 @@ class Block:
         if self.regression.leak > 0:
             slower[:, stable:] += np.log1p(self.regression.leak) * self._leaked(self.time_s)
         shape = self._shape if self._begun(self.time_s) else traffic.latency
+        if self.regression.load_slower > 0 and self._begun(self.time_s):
+            slower[:, stable:] += np.log1p(self.regression.load_slower * weight / 100.0)[:, None]
         shares = np.concatenate(
             [
                 bucket_table(traffic.latency, edges).shares(speed[:, :stable]),
@@ -211,8 +216,11 @@ class Block:
         noise = self.noise
         return noise.blip_errors if noise.blip_at_s <= from_s < noise.blip_at_s + noise.blip_s else 0.0
 
-    def _hurt_share(self, from_s: float) -> float:
+    def _hurt_share(self, from_s: float, weight: "FloatArray") -> "FloatArray":
+        """Give the share of the canary's users that are hurt, shape (B,)."""
         bad = self.regression
-        after = self._shape.scaled((1.0 + bad.leak) ** self._leaked(from_s))
-        spared = (1.0 - bad.hang) * (1.0 - bad.errors) * (1.0 - slowed_share(self.traffic.latency, after))
+        shape = self._shape.scaled((1.0 + bad.leak) ** self._leaked(from_s))
+        factors, row = np.unique(1.0 + bad.load_slower * weight / 100.0, return_inverse=True)
+        slowed = np.array([slowed_share(self.traffic.latency, shape.scaled(factor)) for factor in factors])[row]
+        spared: FloatArray = (1.0 - bad.hang) * (1.0 - self._more_errors(weight)) * (1.0 - slowed)
         return 1.0 - spared

@@ -33,7 +33,10 @@ _SETTINGS = attrgetter(
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None."""
+    """Settings and steps of R rollouts as columns, each of shape (R,); NaN for None.
+
+    `rungs`, shape (R, K), is the ladder, or the next weight where there is none.
+    """
 
     false_rollback: "FloatArray"
     false_proof: "FloatArray"
@@ -45,6 +48,7 @@ class Parameters:
     limit_error_rate: "FloatArray"
     limit_p99_ms: "FloatArray"
     next_weight: "FloatArray"
+    rungs: "FloatArray"
 
     @property
     def limits_set(self) -> "NDArray[np.bool_]":
@@ -99,9 +103,11 @@ class Columns:
 
 
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
-    """Read settings and steps."""
+    """Read settings and steps of rollouts whose ladders are equally long."""
     rows = np.array([(*_SETTINGS(r.settings), r.step.next_weight) for r in requests], dtype=np.float64)
-    return Parameters(*rows.T)
+    columns = rows.T
+    ladders = [r.step.ladder for r in requests]
+    return Parameters(*columns, rungs=np.array(ladders, dtype=np.float64) if ladders[0] else columns[-1][:, None])
 
 
 def own_edges(request: "JudgeRequest") -> Edges:

@@ -53,7 +53,7 @@ LEAST: Final = 1e-30
 MOST: Final = 1e30
 """Bets are kept within these, so that single precision holds them; e cut from above is still an e-value, and what the
 floor gives away is less than 1e-20 of alpha."""
-_MOST_AT_ONCE: Final = 600.0
+MOST_AT_ONCE: Final = 600.0
 
 
 def start_rate(seconds: "FloatArray") -> "FloatArray":
@@ -143,7 +143,7 @@ def bet(bets: "FloatArray", cash: "FloatArray", *, increment: "FloatArray", rate
         The new bets. The new cash is `cash * (1 - rate)`.
     """
     fresh = (cash * rate[:, None])[..., None] * PRIOR
-    played: FloatArray = np.clip((bets + fresh) * np.exp(np.minimum(increment, _MOST_AT_ONCE)), LEAST, MOST)
+    played: FloatArray = np.clip((bets + fresh) * np.exp(np.minimum(increment, MOST_AT_ONCE)), LEAST, MOST)
     return played
 
 

@@ -56,9 +56,9 @@ def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:
         A histogram does not fit its edges; nothing was judged.
     """
     edges = [batch.own_edges(request) for request in requests]
-    groups: dict[int, list[int]] = {}
-    for number, own in enumerate(edges):
-        groups.setdefault(len(own), []).append(number)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, (own, request) in enumerate(zip(edges, requests, strict=True)):
+        groups.setdefault((len(own), len(request.step.ladder)), []).append(number)
     answers: dict[int, Assessment] = {}
     for everyone in groups.values():
         for start in range(0, len(everyone), _TOGETHER):
@@ -69,21 +69,38 @@ def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:
 
 
 def _judge_group(requests: "Sequence[JudgeRequest]", edges: "Sequence[Edges]") -> list[Assessment]:
-    """Judge rollouts that have equally many histogram edges."""
+    """Judge rollouts that have equally many histogram edges, and ladders of equally many weights."""
     parameters = batch.parameters(requests)
-    records = state.stack([state.with_edges(r.state, e) for r, e in zip(requests, edges, strict=True)], len(edges[0]))
+    rungs = state.rungs_of(requests[0].step.ladder)
+    records = state.stack(
+        [state.fitted(r.state, e, rungs) for r, e in zip(requests, edges, strict=True)], len(edges[0]), rungs
+    )
     edges_ms = batch.edge_rows(edges)
-    moved = [number for number, r in enumerate(requests) if r.step.key != r.state.step_key]
-    state.start_step(records, np.array(moved, dtype=np.intp))
+    moved = [number for number, r in enumerate(requests) if _moves(r)]
+    state.start_step(
+        records,
+        np.array(moved, dtype=np.intp),
+        carried=np.array([_is_carried(requests[number]) for number in moved], dtype=np.bool_),
+    )
     for turn in range(max(len(r.intervals) for r in requests)):
         rows = np.array([n for n, r in enumerate(requests) if len(r.intervals) > turn], dtype=np.intp)
         columns = batch.columns([requests[n].intervals[turn] for n in rows], [edges[n] for n in rows])
         _play_rows(records, rows, columns=columns, parameters=parameters, edges_ms=edges_ms)
     kept = [
-        JudgeState(edges_ms=own, step_key=r.step.key, record=record)
+        JudgeState(edges_ms=own, step_key=r.step.key, record=record, ladder=r.step.ladder)
         for r, own, record in zip(requests, edges, _split(records), strict=True)
     ]
     return report.assess(records, parameters, states=kept, edges_ms=edges_ms)
+
+
+def _moves(request: JudgeRequest) -> bool:
+    step, state = request.step, request.state
+    return step.key != state.step_key or step.ladder != state.ladder
+
+
+def _is_carried(request: JudgeRequest) -> bool:
+    """Tell whether a step goes on with the proof of the one before: it proves the same things."""
+    return bool(request.step.ladder) and request.step.ladder == request.state.ladder
 
 
 def _play_rows(

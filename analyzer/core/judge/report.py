@@ -90,13 +90,23 @@ class Page:
         """Give the number of each verdict."""
         records = self._records
         harmful = records["max_log_e"] >= self._thresholds[0]
-        proven = (
-            ~np.isnan(self._parameters.next_weight)
-            & (self._proof >= self._thresholds[1][:, None]).all(axis=1)
-            & (self._log_e < SUSPICION)
-        )
+        proven = (self._proven_weight() >= self._parameters.next_weight) & (self._log_e < SUSPICION)
         number: NDArray[np.int64] = np.where(proven, 2, 3)
         return np.where(harmful, 0, np.where(records["compared"] > 0, number, 1))
+
+    def _proven_weight(self) -> "FloatArray":
+        """Give the largest weight that is proven together with all smaller ones of the ladder, shape (R,); 0: none."""
+        claims = (self._proof >= self._thresholds[1][:, None, None]).all(axis=2)
+        proven = np.logical_and.accumulate(claims, axis=1)
+        weight: FloatArray = np.where(proven, self._parameters.rungs, 0.0).max(axis=1)
+        return weight
+
+    def _proof_of_next(self) -> "FloatArray":
+        """Give the evidence of what the next weight needs, shape (R, 5)."""
+        parameters = self._parameters
+        rung = (parameters.rungs >= parameters.next_weight[:, None]).argmax(axis=1)
+        proof: FloatArray = self._proof[np.arange(len(rung)), rung]
+        return proof
 
     @cached_property
     def evidence(self) -> list[Evidence]:
@@ -114,7 +124,7 @@ class Page:
             "channels": _channels(logs, parameters.limits_set),
             "proof": [
                 dict(zip(noninferiority.CLAIMS, values, strict=True)) if text else {}
-                for text, values in zip(margins, self._proof.tolist(), strict=True)
+                for text, values in zip(margins, self._proof_of_next().tolist(), strict=True)
             ],
             "log_proof_threshold": self._thresholds[1].tolist(),
             "margins": margins,
@@ -129,6 +139,7 @@ class Page:
             "unattributed_errors": records["step_unattributed"].tolist(),
             "sample_ratio_log_e": completions.ratio_evidence(records["log_ratio"]).tolist(),
             "limits": _limits(logs, parameters.limits_set),
+            "proven_weight": np.nan_to_num(self._proven_weight()).tolist(),
         }
         in_order = [columns[field.name] for field in fields(Evidence)]
         return list(starmap(Evidence, zip(*in_order, strict=True)))

@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analyzer.core.judge import completions, dispersion, harm, warmup
-from analyzer.core.judge.noninferiority import (
-    CARRIED,
-    CLAIMS,
-    COMPLETIONS,
-    LOG_PRIOR,
-    N_GUESSES,
-    N_LATENCY_CLAIMS,
-)
+from analyzer.core.judge import completions, dispersion, harm, noninferiority, warmup
+from analyzer.core.judge.noninferiority import COMPLETIONS, N_GUESSES, N_LATENCY_CLAIMS
 from analyzer.core.judge.types import JudgeState
 
 if TYPE_CHECKING:
@@ -29,15 +22,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_VERSION: Final = "2."
-_HEAD: Final = struct.Struct("<HH")
+_VERSION: Final = "3."
+_HEAD: Final = struct.Struct("<HHH")
 _MOST_BYTES: Final = 1 << 16
 _MOST_EDGES: Final = 256
+_MOST_RUNGS: Final = 100
+
+
+def rungs_of(ladder: tuple[float, ...]) -> int:
+    """Count the margins that are proven side by side: those of the ladder, or the one of the step."""
+    return max(len(ladder), 1)
 
 
 @lru_cache(maxsize=_MOST_EDGES + 1)
-def layout(n_edges: int) -> "np.dtype[np.void]":
-    """Fields of a record for `n_edges` histogram edges, all little-endian."""
+def layout(n_edges: int, n_rungs: int = 1) -> "np.dtype[np.void]":
+    """Fields of a record for `n_edges` histogram edges and `n_rungs` margins, all little-endian."""
     channels = 1 + n_edges
     return np.dtype(
         [
@@ -61,8 +60,10 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
             ("warm_pods", "<f4"),
             ("warm_share", "<f4"),  # part of the canary's pods that is young
             ("warm_shift", "<f2", (n_edges, len(warmup.AGES_S) - 1)),
-            # non-inferiority in this step
-            ("log_ni", "<f8", (len(CLAIMS), N_GUESSES)),
+            # non-inferiority: what is bet per margin, claim and guess; on completions; what is not bet yet
+            ("ni_bets", "<f4", (n_rungs, COMPLETIONS, N_GUESSES)),
+            ("ni_kept", "<f4"),
+            ("ni_cash", "<f4"),
             ("log_ratio", "<f4", (len(completions.RATIOS),)),  # sample ratio
             # totals since the evidence began: [stable, canary]
             ("requests", "<i8", (2,)),
@@ -88,23 +89,26 @@ def layout(n_edges: int) -> "np.dtype[np.void]":
     )
 
 
-def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]") -> None:
-    """Begin a step anew in these rows: proof and step totals; evidence of harm stays.
+def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]", *, carried: "NDArray[np.bool_]") -> None:
+    """Begin a step in these rows: proof and step totals; evidence of harm stays.
 
-    What completions must prove is the same in each step, so their evidence goes on; but not above `CARRIED`, that a step
-    which begins to lose requests is noticed.
+    Parameters
+    ----------
+    records : ndarray, shape (R,)
+        Changed in place.
+    rows : ndarray, shape (M,)
+        Which of them begin a step.
+    carried : ndarray, shape (M,), bool
+        Those of them that go on proving the same margins.
     """
-    completed = records["log_ni"][rows, COMPLETIONS]
-    records["log_ni"][rows] = LOG_PRIOR
-    records["log_ni"][rows, COMPLETIONS] = np.minimum(completed, LOG_PRIOR + CARRIED)
-    records["ni_edges"][rows] = -1
+    noninferiority.start_step(records, rows, carried=carried)
     for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
         records[name][rows] = 0
 
 
-def fresh(n_edges: int) -> "NDArray[np.void]":
+def fresh(n_edges: int, n_rungs: int = 1) -> "NDArray[np.void]":
     """Give a writable record, shape (1,), of a rollout that nothing is known of."""
-    record = np.zeros(1, layout(n_edges))
+    record = np.zeros(1, layout(n_edges, n_rungs))
     record["bets"] = harm.START_SHARE * harm.PRIOR
     record["cash"] = 1.0 - harm.START_SHARE
     record["clump"] = dispersion.CLUMP
@@ -116,43 +120,47 @@ def fresh(n_edges: int) -> "NDArray[np.void]":
     record["load"] = dispersion.LOAD
     record["warm_age"] = -1.0
     record["warm_share"] = 1.0
-    record["log_ni"] = LOG_PRIOR
-    start_step(record, np.array([0]))
+    noninferiority.begin(record)
     return record
 
 
 @lru_cache(maxsize=_MOST_EDGES + 1)
-def fresh_record(n_edges: int) -> bytes:
+def fresh_record(n_edges: int, n_rungs: int = 1) -> bytes:
     """Give the record of a rollout that nothing is known of."""
-    return fresh(n_edges).tobytes()
+    return fresh(n_edges, n_rungs).tobytes()
 
 
 _PER_EDGE: Final = frozenset({"mean_n", "mean_x", "clump", "noise", "spread"})
 _PURSES: Final = frozenset({"bets", "cash"})
+_SHAPED_BY_EDGES: Final = _PER_EDGE | _PURSES | {"histogram", "body", "warm_shift"}
+_PROOF: Final = frozenset({"ni_bets", "ni_cash", "ni_edges"})
 
 
-def with_edges(state: JudgeState, edges_ms: tuple[float, ...]) -> bytes:
-    """Give a state's record in the layout of `edges_ms`, its own or, while it has none, its first ones."""
+def fitted(state: JudgeState, edges_ms: tuple[float, ...], n_rungs: int) -> bytes:
+    """Give a state's record in the layout of `edges_ms` (its own or, while it has none, its first) and so many margins."""
     if not state.record:
-        return fresh_record(len(edges_ms))
-    if len(state.edges_ms) == len(edges_ms):
+        return fresh_record(len(edges_ms), n_rungs)
+    had_edges, had_rungs = len(state.edges_ms), rungs_of(state.ladder)
+    if had_edges == len(edges_ms) and had_rungs == n_rungs:
         return state.record
-    old = np.frombuffer(state.record, layout(0))
-    new = fresh(len(edges_ms))
+    old = np.frombuffer(state.record, layout(had_edges, had_rungs))
+    new = fresh(len(edges_ms), n_rungs)
     for name in old.dtype.names or ():
-        if name in _PER_EDGE:
+        if name in _PROOF and had_rungs != n_rungs:
+            continue  # other margins: their proof begins anew
+        if had_edges == len(edges_ms) or name not in _SHAPED_BY_EDGES:
+            new[name] = old[name]
+        elif name in _PER_EDGE:
             new[name][:, :1] = old[name]
         elif name in _PURSES:
             new[name][:, :1] = old[name][:, :1]
             new[name][:, -harm.SOLO :] = old[name][:, -harm.SOLO :]
-        elif name not in {"histogram", "body", "warm_shift"}:
-            new[name] = old[name]
     return new.tobytes()
 
 
-def stack(records: "Sequence[bytes]", n_edges: int) -> "NDArray[np.void]":
-    """Join records of one layout into a writable array of shape (R,)."""
-    return np.frombuffer(bytearray(b"".join(records)), layout(n_edges))
+def stack(records: "Sequence[bytes]", n_edges: int, n_rungs: int = 1) -> "NDArray[np.void]":
+    """Put records below each other, shape (R,), writable."""
+    return np.frombuffer(bytearray(b"".join(records)), layout(n_edges, n_rungs))
 
 
 def dump_state(state: JudgeState) -> str:
@@ -169,9 +177,9 @@ def dump_state(state: JudgeState) -> str:
         ASCII, with a version in front. `load_state` gives back the same state, bit for bit.
     """
     key = state.step_key.encode()
-    head = _HEAD.pack(len(state.edges_ms), len(key))
-    edges = struct.pack(f"<{len(state.edges_ms)}d", *state.edges_ms)
-    packed = zlib.compress(head + key + edges + state.record, 9)
+    head = _HEAD.pack(len(state.edges_ms), len(state.ladder), len(key))
+    numbers = (*state.edges_ms, *state.ladder)
+    packed = zlib.compress(head + key + struct.pack(f"<{len(numbers)}d", *numbers) + state.record, 9)
     return _VERSION + base64.b64encode(packed).decode("ascii")
 
 
@@ -214,23 +222,26 @@ def _inflate(packed: bytes) -> bytes:
 
 
 def _unpack(raw: bytes) -> JudgeState:
-    n_edges, key_size = _HEAD.unpack_from(raw)
+    n_edges, n_weights, key_size = _HEAD.unpack_from(raw)
     offset = _HEAD.size + key_size
     key = raw[_HEAD.size : offset].decode()
-    edges = struct.unpack_from(f"<{n_edges}d", raw, offset)
-    record = raw[offset + 8 * n_edges :]
+    numbers = struct.unpack_from(f"<{n_edges + n_weights}d", raw, offset)
+    edges, ladder = numbers[:n_edges], numbers[n_edges:]
+    record = raw[offset + 8 * len(numbers) :]
     if not record and not edges:
-        return JudgeState(step_key=key)
-    if n_edges > _MOST_EDGES or len(record) != layout(n_edges).itemsize:
-        raise struct.error(f"{len(record)} bytes do not fit {n_edges} histogram edges")
-    _check_numbers(np.array(edges), np.frombuffer(record, layout(n_edges)))
-    return JudgeState(edges_ms=edges, step_key=key, record=record)
+        return JudgeState(step_key=key, ladder=ladder)
+    if n_edges > _MOST_EDGES or n_weights > _MOST_RUNGS or len(record) != layout(n_edges, rungs_of(ladder)).itemsize:
+        raise struct.error(f"{len(record)} bytes do not fit {n_edges} histogram edges and {n_weights} weights")
+    _check_numbers(np.array(edges), np.array(ladder), np.frombuffer(record, layout(n_edges, rungs_of(ladder))))
+    return JudgeState(edges_ms=edges, step_key=key, record=record, ladder=ladder)
 
 
-def _check_numbers(edges: "NDArray[np.float64]", record: "NDArray[np.void]") -> None:
+def _check_numbers(
+    edges: "NDArray[np.float64]", ladder: "NDArray[np.float64]", record: "NDArray[np.void]"
+) -> None:
     names = [name for name in record.dtype.names or () if record.dtype[name].base.kind == "f"]
     finite = all(bool(np.isfinite(record[name]).all()) for name in names)
-    ordered = bool(np.isfinite(edges).all()) and bool((np.diff(edges) > 0).all())
+    ordered = all(bool(np.isfinite(a).all()) and bool((np.diff(a) > 0).all()) for a in (edges, ladder))
     chosen = bool(((record["ni_edges"] >= -1) & (record["ni_edges"] < max(len(edges), 1))).all())
     if not (finite and ordered and chosen):
         raise struct.error("it holds numbers that no judge writes")

@@ -181,10 +181,15 @@ class Step:
         Names the step (its stage and weight). A new key starts non-inferiority anew; evidence of harm is never reset.
     next_weight
         The weight that proof would allow [per cent]; it sets the margins. None: nothing is to be proven.
+    ladder
+        Weights of the whole ramp, ascending [per cent], where one level of error covers it: the margins of all of them are
+        proven at once, and what is proven is carried from step to step. `next_weight` is one of them. Empty: the step is by
+        itself.
     """
 
     key: str
     next_weight: float | None
+    ladder: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,8 @@ class Evidence:
         It speaks of the quality of the data, never for a rollback.
     limits
         Per absolute limit of the settings (`error rate`, `p99`), the logarithm of the evidence that it is exceeded.
+    proven_weight
+        The largest weight of the ladder that is proven now, or `next_weight` [per cent]; 0: none.
     """
 
     log_e: float
@@ -268,6 +275,7 @@ class Evidence:
     unattributed_errors: int
     sample_ratio_log_e: float = 0.0
     limits: Mapping[str, float] = field(default_factory=dict)
+    proven_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +307,8 @@ class JudgeState:
         The histogram edges that latency evidence is kept for [ms]; empty until the first interval with a histogram.
     step_key
         `Step.key` of the step that non-inferiority is being proven in.
+    ladder
+        `Step.ladder` of that step.
     record
         The numbers, in the layout of `state.py`; empty before the first interval.
     """
@@ -306,3 +316,4 @@ class JudgeState:
     edges_ms: tuple[float, ...] = ()
     step_key: str = ""
     record: bytes = b""
+    ladder: tuple[float, ...] = ()

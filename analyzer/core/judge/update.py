@@ -58,7 +58,7 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
         young=young,
         comparable=comparable,
     )
-    if not np.isnan(parameters.next_weight).all():
+    if not np.isnan(parameters.rungs).all():
         bet_on_proof(
             records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
         )

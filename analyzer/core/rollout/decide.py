@@ -38,7 +38,18 @@ from analyzer.core.rollout.transitions import (
     watch_telemetry,
     zeroed,
 )
-from analyzer.core.rollout.weights import active_stage, any_traffic, completes, next_weights, same, show, zero
+from analyzer.core.rollout.weights import (
+    FULL,
+    active_stage,
+    any_traffic,
+    completes,
+    grown_weights,
+    ladder,
+    next_weights,
+    same,
+    show,
+    zero,
+)
 
 SUSPICION: Final = math.log(10.0)
 """Above this evidence of harm nothing moves forward, proof or not (statistics.md §7)."""
@@ -56,7 +67,8 @@ def step_of(plan: RolloutPlan, state: RolloutState) -> Step:
     key = f"{stage}:{state.weights[stage]:g}:{state.phase.value}"
     if state.phase is not Phase.PROGRESSING:
         return Step(key=key, next_weight=None)
-    return Step(key=key, next_weight=next_weights(plan, state.weights)[stage])
+    following = next_weights(plan, state.weights)[stage]
+    return Step(key=key, next_weight=following, ladder=ladder(plan, state.weights))
 
 
 def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
@@ -270,7 +282,8 @@ def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutSt
     if bake:
         return _advance(plan, state, reason="Baked", why=f"no harm in {watched}")
     if state.verdict is Verdict.PROVEN:
-        return _advance(plan, state, reason="Proven", why=f"proven in {watched}: {evidence.margins}")
+        why = f"proven in {watched}: {evidence.margins}"
+        return _advance(plan, state, reason="Proven", why=why, most=evidence.proven_weight)
     if evidence.step_seconds < plan.dwell_max_s:
         return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
     return _inconclusive(plan, state, evidence, watched)
@@ -291,8 +304,10 @@ def _inconclusive(plan: RolloutPlan, state: RolloutState, evidence: Evidence, wa
             return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
 
 
-def _advance(plan: RolloutPlan, state: RolloutState, *, reason: str, why: str) -> RolloutState:
-    wanted = next_weights(plan, state.weights)
+def _advance(
+    plan: RolloutPlan, state: RolloutState, *, reason: str, why: str, most: float = FULL
+) -> RolloutState:
+    wanted = grown_weights(plan, state.weights, most=most)
     if completes(wanted) and state.phase is Phase.PROGRESSING and plan.bake_s > 0:
         message = f"One more watch of {wording.duration(plan.bake_s)} at {show(state.weights)} before everybody gets it; {why}."
         baking = replace(state, phase=after(state.phase, Trigger.BAKE), reason=reason, message=message)

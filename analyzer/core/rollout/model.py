@@ -32,10 +32,13 @@ class StagePlan:
         Name of the http route whose weights move; None: every route that splits both versions.
     weights
         The canary's steps [per cent], strictly ascending, the last is 100.
+    auto
+        The weight follows the proof: a step goes as far up the weights as is proven, within a bound on growth.
     """
 
     route: str | None
     weights: tuple[int, ...]
+    auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from analyzer.core.rollout.model import RolloutPlan, Weights
 
 FULL = 100.0
+GROWTH = 3.0
+"""By so much a weight may grow in one step, however much is proven: harm that comes with load must have its chance to show."""
 _TOLERANCE = 1e-6
 
 
@@ -34,10 +36,35 @@ def next_weights(plan: RolloutPlan, weights: Weights) -> Weights:
     """
     stage = active_stage(weights)
     higher = [float(w) for w in plan.stages[stage].weights if w > weights[stage]]
-    if not higher:
-        return weights
-    moved = [*weights[:stage], higher[0], *weights[stage + 1 :]]
-    if higher[0] == FULL and stage + 1 < len(moved) and moved[stage + 1] == 0:
+    return _moved(plan, weights, higher[0]) if higher else weights
+
+
+def ladder(plan: RolloutPlan, weights: Weights) -> tuple[float, ...]:
+    """Return the weights that are to be proven side by side; none where each step is by itself."""
+    stage = plan.stages[active_stage(weights)]
+    return tuple(float(w) for w in stage.weights[1:]) if stage.auto else ()
+
+
+def grown_weights(plan: RolloutPlan, weights: Weights, *, most: float) -> Weights:
+    """Return the weights after a step that may go as far as `most`; steps by themselves go one further, whatever it is.
+
+    A step on a ladder multiplies the weight by at most `GROWTH`, but it is at least one rung; and it stops at the last weight
+    below 100, where a last watch (bake) comes first.
+    """
+    following = next_weights(plan, weights)
+    stage = active_stage(weights)
+    step = plan.stages[stage]
+    if not step.auto or following[stage] >= FULL:
+        return following
+    farthest = min(most, GROWTH * weights[stage])
+    within = [float(w) for w in step.weights if following[stage] < w <= farthest and w < FULL]
+    return _moved(plan, weights, within[-1]) if within else following
+
+
+def _moved(plan: RolloutPlan, weights: Weights, weight: float) -> Weights:
+    stage = active_stage(weights)
+    moved = [*weights[:stage], weight, *weights[stage + 1 :]]
+    if weight == FULL and stage + 1 < len(moved) and moved[stage + 1] == 0:
         moved[stage + 1] = float(plan.stages[stage + 1].weights[0])
     return tuple(moved)
 
