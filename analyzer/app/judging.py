@@ -13,6 +13,7 @@ import structlog
 
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
+from analyzer.app.splits import is_as_before
 from analyzer.core.judge import judge
 from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, JudgeSettings, JudgeState, Step
 from analyzer.core.rollout import TelemetryHealth
@@ -41,6 +42,8 @@ class JudgeOrder:
         For the judge.
     mixed_until_s
         Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
+    weight_before
+        The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
     """
 
     key: str
@@ -50,6 +53,7 @@ class JudgeOrder:
     settings: JudgeSettings
     step: Step
     mixed_until_s: float | None
+    weight_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,7 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
 
     Before it began, and before it has any weight, requests to the canary are an older revision's: the labels are the same.
     What the stable version did then still tells how it usually does. In an interval in which the weight changed, the share
-    of requests says nothing.
+    of requests says nothing; in one that was split by the old weight, it says nothing of the canary.
     """
     began_s = interval.end_s - interval.seconds
     if order.demand.since_s is None or order.demand.weight <= 0:
@@ -227,7 +231,9 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
         canary = replace(interval.canary, requests=0, errors=0, latency_counts=nothing)
         return replace(interval, canary=canary, weight=0.0)
     if order.mixed_until_s is not None and began_s < order.mixed_until_s:
-        interval = replace(interval, weight=0.0)
+        return replace(interval, weight=0.0)
+    if order.weight_before is not None and is_as_before(interval, before=order.weight_before):
+        return replace(interval, in_effect=False)
     return interval
 
 

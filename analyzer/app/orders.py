@@ -44,7 +44,14 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
         settings=judge_settings(policy),
         step=step_of(plan, state),
         mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
+        weight_before=_weight_before(plan, state),
     )
+
+
+def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
+    if plan.sticky_users or len(state.weights_before) != len(state.weights):
+        return None
+    return state.weights_before[active_stage(state.weights)]
 
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:

@@ -1,7 +1,7 @@
 """The policy as the core wants it: seconds, ratios, tuples."""
 
 from analyzer.core.judge.types import JudgeSettings
-from analyzer.core.rollout import OnInconclusive, RolloutPlan, StagePlan
+from analyzer.core.rollout import Limits, OnInconclusive, RolloutPlan, StagePlan
 from analyzer.policy.model import CanaryPolicy
 
 
@@ -18,12 +18,24 @@ def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
         on_inconclusive=OnInconclusive(spec.judge.on_inconclusive),
         canary_ready_s=spec.deadlines.canary_ready_s,
         blind_s=spec.deadlines.blind_s,
+        sticky_users=spec.judge.sticky_users,
+        limits=limits_of(policy),
     )
 
 
 def _fixed(weights: object) -> tuple[int, ...]:
     assert isinstance(weights, tuple), "`weights: auto` is refused when the policy is read"
     return weights
+
+
+def limits_of(policy: CanaryPolicy) -> Limits:
+    """Translate the absolute limits."""
+    limits = policy.spec.judge.limits
+    if limits is None:
+        return Limits()
+    return Limits(
+        error_rate=limits.error_rate, p99_ms=None if limits.p99_s is None else round(1000.0 * limits.p99_s, 6)
+    )
 
 
 def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
@@ -33,6 +45,7 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
     whole rollout.
     """
     judge = policy.spec.judge
+    limits = limits_of(policy)
     return JudgeSettings(
         false_rollback=judge.false_rollback / len(policy.spec.stages),
         error_tolerance=judge.errors.tolerance,
@@ -40,4 +53,7 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
         latency_tolerance=judge.latency.tolerance,
         warm_up_s=judge.latency.warm_up_s,
         harm_budget=judge.harm_budget,
+        limit_error_rate=limits.error_rate,
+        limit_p99_ms=limits.p99_ms,
+        sticky_users=judge.sticky_users,
     )

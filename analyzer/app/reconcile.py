@@ -44,6 +44,8 @@ _MATERIAL = (
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
 
+_GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
+
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
@@ -278,12 +280,7 @@ class Reconciler:
             return True
         if state.phase not in IN_FLIGHT or state.phase is Phase.ROLLING_BACK:
             return state.notices != recorded.notices  # no checkpoint will come to take the delivered ones off
-        moved_on = (state.judged_until_s, state.waiting_s, state.blind_s, state.notices) != (
-            recorded.judged_until_s,
-            recorded.waiting_s,
-            recorded.blind_s,
-            recorded.notices,
-        )
+        moved_on = any(getattr(state, name) != getattr(recorded, name) for name in _GROWING)
         return moved_on and self._services.clock.monotonic_s() - self._recorded_at_s >= self._services.checkpoint_s
 
     def _wait_s(self) -> float:

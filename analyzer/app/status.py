@@ -41,8 +41,10 @@ class _Checkpoint(BaseModel):
     judged_until: float | None = None
     interval_seconds: float | None = None
     weights_since: float | None = None
+    weights_before: Weights = ()
     waiting_seconds: float = 0.0
     blind_seconds: float = 0.0
+    mismatch_seconds: float = 0.0
 
 
 class _Stored(BaseModel):
@@ -103,8 +105,10 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         judged_until_s=kept.judged_until,
         interval_s=kept.interval_seconds,
         weights_since_s=kept.weights_since,
+        weights_before=kept.weights_before,
         waiting_s=kept.waiting_seconds,
         blind_s=kept.blind_seconds,
+        mismatch_s=kept.mismatch_seconds,
         judged=stored.judged,
         notices=stored.notices,
         told=stored.told,
@@ -138,8 +142,10 @@ def write_status(
             judged_until=state.judged_until_s,
             interval_seconds=state.interval_s,
             weights_since=state.weights_since_s,
+            weights_before=state.weights_before,
             waiting_seconds=state.waiting_s,
             blind_seconds=state.blind_s,
+            mismatch_seconds=state.mismatch_s,
         ),
     ).model_dump(mode="json", by_alias=True)
     stored["told"] = sorted(state.told)
@@ -199,6 +205,8 @@ def evidence_summary(evidence: Evidence | None) -> Object | None:
         "proof": {claim: round(value, 3) for claim, value in evidence.proof.items()},
         "logProofThreshold": round(evidence.log_proof_threshold, 3),
         "margins": evidence.margins,
+        "limits": {name: round(value, 3) for name, value in evidence.limits.items()},
+        "sampleRatioLogE": round(evidence.sample_ratio_log_e, 3),
         "intervals": evidence.intervals,
         "seconds": round(evidence.seconds, 1),
         "stable": _rates_summary(evidence.stable),

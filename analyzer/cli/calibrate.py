@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.cli.past import open_prometheus, parse_time, parse_workload, read_policy_file
+from analyzer.cli.options import UsageError, read_policy_file
+from analyzer.cli.past import open_prometheus, parse_time, parse_workload
 from analyzer.errors import MetricsUnavailable, PolicyError
 from analyzer.ports import Workload
 from analyzer.replay.calibrate import ENOUGH, ROLLOUTS, Calibration
@@ -76,11 +77,11 @@ def calibrate_workload(
 
 def _check(output: str, *, hours: float, rollouts: int) -> None:
     if output not in {"table", "json"}:
-        raise PolicyError(f"--output {output}: take table or json")
+        raise UsageError(f"--output {output}: take table or json")
     if not 0 < hours <= _MOST_HOURS:
-        raise PolicyError(f"--hours {hours:g}: write a number above 0 and up to {_MOST_HOURS}")
+        raise UsageError(f"--hours {hours:g}: write a number above 0 and up to {_MOST_HOURS}")
     if not 1 <= rollouts <= _MOST_ROLLOUTS:
-        raise PolicyError(f"--rollouts {rollouts}: write a number from 1 to {_MOST_ROLLOUTS}")
+        raise UsageError(f"--rollouts {rollouts}: write a number from 1 to {_MOST_ROLLOUTS}")
 
 
 async def _read(telemetry: PrometheusTelemetry, workload: Workload, *, from_s: float, to_s: float) -> PodCounts | None:

@@ -14,6 +14,7 @@ from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.memory import KINDS, MemoryCluster
 from analyzer.app import logs
 from analyzer.assembly import Assembly, Settings, assemble
+from analyzer.cli.options import UsageError
 from analyzer.errors import PolicyError, SerinError
 from analyzer.policy.load import load_objects
 from analyzer.policy.quantities import parse_duration
@@ -39,12 +40,6 @@ class RunOptions:
     dry_run: bool
     log_format: str
     log_level: str
-
-
-class UsageError(PolicyError):
-    """An option is not what it should be."""
-
-    reason = "UsageError"
 
 
 def run_daemon(options: RunOptions) -> int:

@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analyzer.errors import PolicyError, SerinError
-from analyzer.policy.load import load_objects
-from analyzer.policy.model import KIND
-from analyzer.policy.parse import parse_policy
+from analyzer.cli.options import UsageError, read_policy_file
+from analyzer.errors import SerinError
 from analyzer.policy.quantities import parse_duration, parse_percent
 
 if TYPE_CHECKING:
@@ -22,12 +20,6 @@ _P50_MS: Final = 60.0
 _P99_RATIO: Final = 4.0
 _RPS: Final = (0.01, 1e6)
 _PODS: Final = (1, 1000)
-
-
-class UsageError(PolicyError):
-    """An option is not what it should be."""
-
-    reason = "UsageError"
 
 
 def plan_command(
@@ -66,7 +58,7 @@ def plan_command(
         if plot is not None and plot.suffix.lower() != ".svg":
             raise UsageError(f"--plot {plot}: the picture is an SVG, name it {plot.with_suffix('.svg')}")
         traffic = _traffic(rps, error_rate, latency_p50=latency_p50, latency_p99=latency_p99, pods=pods)
-        read = read_one_policy(policy)
+        read = read_policy_file(policy)
         text, picture = _simulate(read, traffic, output=output, draw=plot is not None)
         if plot is not None:
             _write(plot, picture)
@@ -75,25 +67,6 @@ def plan_command(
         return _EXIT_USAGE
     print(text.rstrip("\n"))
     return 0
-
-
-def read_one_policy(path: Path) -> "CanaryPolicy":
-    """Read the one policy of a file.
-
-    Raises
-    ------
-    PolicyError
-        There is none, or more than one, or it is wrong.
-    """
-    found = [obj for obj in load_objects([path]) if obj.get("kind") == KIND]
-    if len(found) != 1:
-        raise PolicyError(
-            f"{path} holds {len(found) or 'no'} {KIND}{'s' if len(found) > 1 else ''}: name a file with one"
-        )
-    try:
-        return parse_policy(found[0])
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}\n`serin lint {path}` shows the lines") from error
 
 
 def _simulate(policy: "CanaryPolicy", traffic: "Traffic", *, output: str, draw: bool) -> tuple[str, str]:

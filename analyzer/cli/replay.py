@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.cli.past import open_prometheus, parse_time, parse_workload, read_policy_file
+from analyzer.cli.options import UsageError, read_policy_file
+from analyzer.cli.past import open_prometheus, parse_time, parse_workload
 from analyzer.errors import MetricsUnavailable, PolicyError
 from analyzer.policy.model import CanaryPolicy
 from analyzer.ports import Workload
@@ -162,19 +163,19 @@ def _workloads(policy: CanaryPolicy, stable: str | None, canary: str | None) -> 
     if stable is not None and canary is not None:
         return parse_workload(stable, "--stable"), parse_workload(canary, "--canary")
     if stable is not None or canary is not None:
-        raise PolicyError("write both --stable and --canary, or neither")
+        raise UsageError("write both --stable and --canary, or neither")
     return workloads_of(policy)
 
 
 def _check(recording: Recording) -> None:
     if recording.from_s >= recording.to_s:
-        raise PolicyError("--from is not before --to: nothing lies between them")
+        raise UsageError("--from is not before --to: nothing lies between them")
     if recording.stable == recording.canary:
-        raise PolicyError("--stable and --canary are the same workload: a canary has two versions")
+        raise UsageError("--stable and --canary are the same workload: a canary has two versions")
     if recording.weight is not None and not 0.0 < recording.weight <= 100.0:
-        raise PolicyError(f"--weight {recording.weight:g}: write per cent, above 0 and up to 100")
+        raise UsageError(f"--weight {recording.weight:g}: write per cent, above 0 and up to 100")
     if any(pods is not None and pods < 1 for pods in (recording.stable_pods, recording.canary_pods)):
-        raise PolicyError("--stable-pods and --canary-pods: write at least 1 each")
+        raise UsageError("--stable-pods and --canary-pods: write at least 1 each")
 
 
 # --- output -----------------------------------------------------------------------------------------------------------

@@ -71,6 +71,10 @@ class Code(StrEnum):
     NO_CPU_REQUEST = "SRN403"  # warning: the HPA cannot work without it
     REGEX_COOKIE_SPACE = "SRN411"  # warning: misses cookies after the first
     REGEX_DOT = "SRN412"  # warning: an unescaped dot matches anything
+    LIMIT_BELOW_FLOOR = "SRN413"  # warning: a limit so low that the comparison tolerates more
+    LIMIT_BETWEEN_EDGES = (
+        "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not
+    )
 
 
 class Subject(StrEnum):

@@ -132,6 +132,8 @@ class Judge(Model):
     errors: ErrorTolerance = ErrorTolerance()
     latency: LatencyTolerance = LatencyTolerance()
     limits: Limits | None = None
+    sticky_users: bool = False
+    """True: the same user always gets the same version, so that the share of requests follows users, not weights."""
     harm_budget: PositivePercent = 0.001
     """Share of all requests that an undetected bad step may hurt."""
     dwell: Dwell = Dwell()

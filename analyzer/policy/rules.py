@@ -95,11 +95,6 @@ NOT_YET: Final = (
         "list the weights: [1, 5, 10, 25, 50, 100]",
     ),
     NotYet(
-        _where("spec.judge.limits", lambda spec: spec.judge.limits is not None),
-        "absolute limits are not supported yet: nothing would enforce them",
-        "leave `limits` out; the comparison with the stable version works without",
-    ),
-    NotYet(
         _where("spec.capacity.mode", lambda spec: spec.capacity.mode is not CapacityMode.OFF),
         "capacity modes other than `off` are not supported yet: no step would wait for replicas",
         "write `mode: off`, or leave `capacity` out",

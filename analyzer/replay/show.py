@@ -58,6 +58,7 @@ def trace_dict(judged: Judged) -> dict[str, Any]:
         "verdict": judged.assessment.verdict.value,
         "log_e": round(evidence.log_e, 6),
         "channels": {channel.value: round(value, 6) for channel, value in evidence.channels.items()},
+        "limits": {name: round(value, 6) for name, value in evidence.limits.items()},
         "proof": {claim: round(value, 6) for claim, value in evidence.proof.items()},
         "decision": decision.action,
         "weight_wanted": decision.weight,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analyzer.app.plan import judge_settings, rollout_plan
-from analyzer.core.rollout import RolloutPlan
+from analyzer.app.plan import judge_settings, limits_of, rollout_plan
+from analyzer.core.judge.types import ISTIO_EDGES_MS
+from analyzer.core.rollout import Limits, RolloutPlan
 from analyzer.simulate.fleet import Fleet, Scene
 from analyzer.simulate.noise import Noise
 from analyzer.simulate.outcomes import Outcomes, quantiles_of
@@ -21,7 +22,7 @@ from analyzer.simulate.regressions import HARMLESS, Regression
 from analyzer.simulate.rollouts import run_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from analyzer.core.judge.types import JudgeState
     from analyzer.policy.model import CanaryPolicy
@@ -82,7 +83,7 @@ def plan_report(policy: "CanaryPolicy", traffic: "Traffic", *, seed: int, histor
         weights=tuple(stage.weights for stage in plan.stages),
         harmless=_harmless(runs.of(HARMLESS, budget=_HARMLESS_BUDGET, most=_MOST_HARMLESS)),
         bad=tuple(_bad(bad, runs.of(bad, budget=_BAD_BUDGET, most=_MOST_BAD)) for bad in BAD),
-        assumptions=_assumptions(traffic, history=history),
+        assumptions=_assumptions(policy, traffic, history=history),
     )
 
 
@@ -149,7 +150,7 @@ def _bad(regression: Regression, outcomes: Outcomes) -> BadPlan:
     )
 
 
-def _assumptions(traffic: "Traffic", *, history: bool) -> tuple[str, ...]:
+def _assumptions(policy: "CanaryPolicy", traffic: "Traffic", *, history: bool) -> tuple[str, ...]:
     p50, p99 = (traffic.latency.quantile_ms(share) for share in (0.5, 0.99))
     told = "known" if history else "not known"
     return (
@@ -163,4 +164,25 @@ def _assumptions(traffic: "Traffic", *, history: bool) -> tuple[str, ...]:
             "new pods 30 % slower, fading in 30 s."
         ),
         "A user is hurt whose request failed or became slower because of the canary.",
+        *_limits(limits_of(policy), traffic),
     )
+
+
+def _limits(limits: Limits, traffic: "Traffic") -> "Iterator[str]":
+    """Tell what absolute limits come to; one that the stable version itself exceeds rolls everything back."""
+    if limits.error_rate is not None:
+        broken = traffic.error_rate > limits.error_rate
+        text = f"Whatever the stable version does, more than {100 * limits.error_rate:.3g} % errors are rolled back"
+        yield text + (", and the stable version has more: every release will be." if broken else ".")
+    if limits.p99_ms is not None:
+        edge_ms = limits.p99_edge_ms(ISTIO_EDGES_MS)
+        broken = edge_ms is not None and traffic.latency.quantile_ms(0.99) > edge_ms
+        tested = (
+            "no edge of the histogram is so high: it is never tested"
+            if edge_ms is None
+            else (
+                f"a p99 above {edge_ms:,.4g} ms, the histogram's edge for the limit of {limits.p99_ms:,.4g} ms, is rolled back"
+            )
+        )
+        text = f"Whatever the stable version does, {tested}"
+        yield text + (", and the stable version's is: every release will be." if broken else ".")

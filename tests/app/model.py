@@ -55,6 +55,8 @@ class ModelMesh:
     clock: ManualClock = field(default_factory=ManualClock)
     behaviours: dict[str, Behaviour] = field(default_factory=lambda: {"v1": Behaviour(), "v2": Behaviour()})
     up: bool = True
+    istiod_up: bool = True
+    """False: weights are written and reach no proxy."""
 
     def __post_init__(self) -> None:
         self.cluster = MemoryCluster(self.clock)
@@ -62,6 +64,7 @@ class ModelMesh:
         self.counters: dict[Labels, float] = defaultdict(float)
         self.samples: dict[Labels, list[tuple[float, float]]] = defaultdict(list)
         self.served: dict[str, int] = defaultdict(int)
+        self.in_effect: dict[str, int] = {}
         for manifest in load_objects(sorted(EXAMPLE.glob("*.yaml"))):
             if manifest["kind"] != "Gateway":
                 self.cluster.apply(manifest)
@@ -136,9 +139,10 @@ class ModelMesh:
     def scrape(self) -> None:
         """Let one scrape interval pass, with its requests."""
         self.clock.advance(SCRAPE_S)
-        weights = self.weights()
-        total = sum(weights.values())
-        for version, weight in weights.items():
+        if self.istiod_up:
+            self.in_effect = self.weights()
+        total = sum(self.in_effect.values())
+        for version, weight in self.in_effect.items():
             requests = round(self.requests_per_s * SCRAPE_S * weight / total)
             self.served[version] += requests
             self._count(version, requests)

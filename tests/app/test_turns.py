@@ -1,9 +1,11 @@
 """Whole turns: real ledger, judge, decision and writes, against a model mesh on manual time."""
 
+from typing import Any
+
 from tests.app.loop import Loop
 from tests.app.model import Behaviour, ModelMesh
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "stages": [{"route": "primary", "weights": [10, 50, 100]}],
     "judge": {"dwell": {"min": "10s", "max": "5m"}, "bake": "20s", "harmBudget": "1%", "latency": {"warmUp": "10s"}},
 }

@@ -118,8 +118,8 @@ def test_a_wrong_option_is_told_with_its_mend(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("kind: Service\n", "0 policies in it; name a file with exactly one"),
-        (POLICY + "---" + POLICY, "2 policies in it; name a file with exactly one"),
+        ("kind: Service\n", "holds no CanaryPolicy: name a file with exactly one"),
+        (POLICY + "---" + POLICY, "holds 2 policies: name a file with exactly one"),
         (POLICY.replace("{virtualService: cart}", "{}"), "`virtualService` is missing"),
     ],
 )

@@ -79,7 +79,9 @@ class Columns:
     age_s : ndarray, shape (R,)
         Age of the youngest canary pod when the interval began [s].
     seconds, weight : ndarray, shape (R,)
-        Length [s]; the canary's weight [per cent].
+        Length [s]; the canary's weight [per cent], 0 where it is not in effect.
+    set_weight : ndarray, shape (R,)
+        The weight that was set, in effect or not [per cent].
     unattributed : ndarray, shape (R,), int64
         Errors of either version.
     """
@@ -94,6 +96,7 @@ class Columns:
     age_s: "FloatArray"
     seconds: "FloatArray"
     weight: "FloatArray"
+    set_weight: "FloatArray"
     unattributed: "NDArray[np.int64]"
 
     @property
@@ -140,7 +143,7 @@ def columns(intervals: "Sequence[Interval]", edges: "Sequence[Edges]") -> Column
     requests = np.maximum(numbers[:, 0:2], 0)
     errors = np.clip(numbers[:, 2:4], 0, requests)
     times = np.array(
-        [(i.seconds, i.weight, i.canary.youngest_pod_age_s) for i in intervals],
+        [(i.seconds, i.weight, i.canary.youngest_pod_age_s, i.in_effect) for i in intervals],
         dtype=np.float64,
     )
     seconds = np.maximum(np.nan_to_num(times[:, 0]), 0.0)
@@ -161,7 +164,8 @@ def columns(intervals: "Sequence[Interval]", edges: "Sequence[Edges]") -> Column
         pods=np.maximum(numbers[:, 4:6], 1).astype(np.float64),
         age_s=np.maximum(np.nan_to_num(times[:, 2], nan=np.inf, posinf=np.inf) - seconds, 0.0),
         seconds=seconds,
-        weight=np.nan_to_num(times[:, 1]),
+        weight=np.nan_to_num(times[:, 1]) * times[:, 3],
+        set_weight=np.nan_to_num(times[:, 1]),
         unattributed=np.maximum(numbers[:, 6], 0),
     )
 

@@ -35,6 +35,7 @@ _PHI_PROOF: Final = 1.5
 _LOAD_QUANTILE: Final = 3.0
 _LOWEST_TOLERATED: Final = 0.1
 _PHI_RATIO: Final = 2.0
+_MOST_RATIO: Final = np.log(1e5)
 
 
 def usable(weight: "FloatArray") -> "FloatArray":
@@ -103,6 +104,16 @@ def proof(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArr
 def sample_ratio(n1: "FloatArray", n2: "FloatArray", weight: "FloatArray") -> "FloatArray":
     """Log e that the share of the requests is not that of the weights, per ratio, shape (R, Q)."""
     return _log_ratio(n1, n2, weight, kept=RATIOS, against=1.0) / _PHI_RATIO
+
+
+def follow_ratio(log_ratio: "FloatArray", step: "FloatArray") -> "FloatArray":
+    """Add an interval's evidence to that of the sample ratio, per ratio, shape (R, Q).
+
+    A cumulative sum that starts anew wherever it is below zero (Page 1954), so that weeks of good intervals do not delay
+    what a stale proxy shows; and it is cut at 100,000 to one, so that hours of a bad ratio are soon forgotten when the
+    weights are in effect. Where they are, it exceeds c by chance once in e^c intervals on average, or less (Lorden 1971).
+    """
+    return np.minimum(np.maximum(log_ratio, 0.0) + step, _MOST_RATIO)
 
 
 def ratio_evidence(log_ratio: "FloatArray") -> "FloatArray":

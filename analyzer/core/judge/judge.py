@@ -48,7 +48,7 @@ def judge(requests: "Sequence[JudgeRequest]") -> list[Assessment]:
     Returns
     -------
     list of Assessment
-        In the order of the requests. `evidence.intervals` counts all intervals given, with requests or without.
+        In the order of the requests.
 
     Raises
     ------

@@ -102,6 +102,7 @@ def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]", *, carried
         Those of them that go on proving the same margins.
     """
     noninferiority.start_step(records, rows, carried=carried)
+    records["log_ratio"][rows] = 0.0  # it is about the weight of the step
     for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
         records[name][rows] = 0
 

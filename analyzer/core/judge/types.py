@@ -82,6 +82,9 @@ class Interval:
     unattributed_errors
         Errors that belong to one of the two versions, nobody knows which [count] (Istio leaves the workload unknown
         when no upstream was picked).
+    in_effect
+        False: the proxies still split by an earlier weight. What the versions answered counts; how many requests each got
+        tells nothing of the canary.
     """
 
     end_s: float
@@ -91,6 +94,7 @@ class Interval:
     stable: VersionCounts
     canary: VersionCounts
     unattributed_errors: int = 0
+    in_effect: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class JudgeSettings:
         Absolute limit of the canary's error rate, whatever the stable version's is [ratio]; None: no limit.
     limit_p99_ms
         The same of its 99th percentile of latency [ms]; None: no limit.
+    sticky_users
+        The same user always gets the same version: the share of requests follows users, not requests.
     """
 
     false_rollback: float = 0.01
@@ -126,6 +132,7 @@ class JudgeSettings:
     harm_budget: float = 1e-3
     limit_error_rate: float | None = None
     limit_p99_ms: float | None = None
+    sticky_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,16 +247,17 @@ class Evidence:
     stable, canary
         Rates since the evidence began.
     seconds, intervals
-        Judged time and intervals since the evidence began.
+        Judged time and intervals since the evidence began; those before the canary had weight or requests do not count.
     step_seconds, step_intervals
-        The same since this step began.
+        The same since this step began, with its weight in effect.
     step_canary_requests, step_stable_requests
         Requests since this step began [count].
     unattributed_errors
         Errors in this step that nobody can attribute [count].
     sample_ratio_log_e
-        Logarithm of the evidence that the canary's share of the requests is not that of the weights, in either direction.
-        It speaks of the quality of the data, never for a rollback.
+        Logarithm of the evidence that the canary's share of the requests is not that of this step's weight, in either
+        direction, at present: it falls again when the weight is in effect. It speaks of the quality of the data, never for
+        a rollback.
     limits
         Per absolute limit of the settings (`error rate`, `p99`), the logarithm of the evidence that it is exceeded.
     proven_weight

@@ -63,7 +63,9 @@ def play(records: "NDArray[np.void]", columns: "Columns", parameters: "Parameter
             records, columns, parameters, prediction=prediction, curve=curve, known=known, comparable=comparable
         )
     n1, n2 = columns.n[:, 0, 0], columns.n[:, 1, 0]
-    records["log_ratio"] += np.where(columns.present[:, :1], completions.sample_ratio(n1, n2, columns.weight), 0.0)
+    records["log_ratio"] = completions.follow_ratio(
+        records["log_ratio"], completions.sample_ratio(n1, n2, columns.set_weight)
+    )
     dispersion.watch(records, columns.x[:, 0, 0], n1)
     learn(records, columns)
     _count(records, columns)
@@ -73,10 +75,12 @@ def _count(records: "NDArray[np.void]", columns: "Columns") -> None:
     records["requests"] += columns.requests
     records["errors"] += columns.errors
     records["histogram"] += columns.histogram
-    records["seconds"] += columns.seconds
-    records["intervals"] += 1
+    watched = (columns.set_weight > 0) | (columns.requests[:, 1] > 0)
+    records["seconds"] += columns.seconds * watched
+    records["intervals"] += watched
     records["compared"] += (columns.requests > 0).all(axis=1)
-    records["step_seconds"] += columns.seconds
-    records["step_intervals"] += 1
+    in_step = watched & ((columns.weight > 0) | (columns.set_weight <= 0))
+    records["step_seconds"] += columns.seconds * in_step
+    records["step_intervals"] += in_step
     records["step_requests"] += columns.requests
     records["step_unattributed"] += columns.unattributed

@@ -24,6 +24,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
+from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,
     begin,
@@ -57,8 +58,8 @@ SUSPICION: Final = math.log(10.0)
 MIN_STEP_INTERVALS: Final = 2
 """One interval may be a coincidence of two scrapes."""
 
-EXPECTED_REQUESTS: Final = 30
-"""A canary that should have had this many requests and had none is not reached by its weight: e^-30 by chance."""
+_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO})
+"""Holds that stand until telemetry says otherwise; a turn that did not ask it says nothing."""
 
 
 def step_of(plan: RolloutPlan, state: RolloutState) -> Step:
@@ -106,7 +107,7 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     live = target.shares[state.canary]
     if state.phase is Phase.ROLLING_BACK:
         return _roll_back(plan, state, live)
-    state = _take_in(watch_telemetry(plan, replace(state, hold=None), snapshot), snapshot.assessment)
+    state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot.assessment)
     if len(state.weights) != len(plan.stages):
         # The policy's stages were edited: what is there is adopted, with new evidence.
         state = begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
@@ -122,6 +123,15 @@ def _take_in(state: RolloutState, assessment: Assessment | None) -> RolloutState
     if assessment is None:
         return state
     return replace(state, judge=assessment.state, verdict=assessment.verdict, evidence=assessment.evidence)
+
+
+def _standing(state: RolloutState, snapshot: Snapshot) -> RolloutState:
+    """Drop the hold, for it is found anew; but not one that only telemetry can end, in a turn that did not ask it."""
+    if snapshot.telemetry is not None or state.hold is None or state.hold.reason not in _OF_TELEMETRY:
+        return replace(state, hold=None)
+    if state.hold.reason is HoldReason.SAMPLE_RATIO:
+        return replace(state, mismatch_s=state.mismatch_s + snapshot.elapsed_s)
+    return state
 
 
 def _unfit(state: RolloutState, target: TargetView) -> Problem | None:
@@ -195,7 +205,13 @@ def _traffic_to_take_away(
     if plan.observe_only and (completes(live) or not any_traffic(live)):
         return _ended_by_others(plan, state, live)
     if state.verdict is Verdict.HARM:
-        message = wording.culprit(state.evidence, stable=state.stable, canary=state.canary)
+        message = wording.culprit(
+            state.evidence,
+            stable=state.stable,
+            canary=state.canary,
+            limits=plan.limits,
+            edges_ms=state.judge.edges_ms if state.judge else (),
+        )
         return abort(plan, state, live, reason="Harm", message=message)
     if canary.revision and canary.revision != state.canary_revision:
         message = f"{state.canary} was changed to {canary.revision} during the rollout; it is judged anew from zero."
@@ -233,13 +249,10 @@ def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live
         return blind
     if snapshot.assessment is None:
         return state
-    if _unreached(state, snapshot.assessment.evidence):
-        message = (
-            f"{state.canary} has {show(state.weights)} of the traffic by its weight and got not one of "
-            f"{wording.count(snapshot.assessment.evidence.step_stable_requests)} requests: the weights are not in effect."
-        )
-        return hold(state, HoldReason.SAMPLE_RATIO, message)
-    return _go(plan, state, snapshot.assessment.evidence)
+    held = watch_share(plan, state, snapshot)
+    if held is not None:
+        return held
+    return _go(plan, clear_share(state), snapshot.assessment.evidence)
 
 
 def _drift(state: RolloutState, live: Weights) -> RolloutState:
@@ -262,12 +275,6 @@ def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:
     if health.fresh:
         return None
     return hold(state, HoldReason.BLIND, health.message)
-
-
-def _unreached(state: RolloutState, evidence: Evidence) -> bool:
-    share = state.weights[active_stage(state.weights)] / 100.0
-    expected = evidence.step_stable_requests * share / max(1.0 - share, 0.01)
-    return evidence.step_canary_requests == 0 and expected >= EXPECTED_REQUESTS
 
 
 def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutState:

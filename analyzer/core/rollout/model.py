@@ -1,5 +1,6 @@
 """What the decision is made of: the plan, the state, the snapshot; and what comes out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,6 +43,27 @@ class StagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Absolute limits that the judge was given; None: no limit. Here they are only for what people are told.
+
+    Attributes
+    ----------
+    error_rate
+        Of the canary [ratio].
+    p99_ms
+        Of the canary [ms].
+    """
+
+    error_rate: float | None = None
+    p99_ms: float | None = None
+
+    def p99_edge_ms(self, edges_ms: Sequence[float]) -> float | None:
+        """Give the histogram edge that the p99 is tested at: the lowest at or above it; None where none is [ms]."""
+        limit_ms = self.p99_ms
+        return None if limit_ms is None else min((edge for edge in edges_ms if edge >= limit_ms), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutPlan:
     """The policy, as far as decisions need it. All durations in seconds."""
 
@@ -54,6 +76,8 @@ class RolloutPlan:
     on_inconclusive: OnInconclusive = OnInconclusive.ADVANCE
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
+    sticky_users: bool = False
+    limits: Limits = Limits()
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -288,8 +312,10 @@ class RolloutState:
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
     weights_since_s
         When the present weights were read back, by the telemetry store's clock [unix seconds].
-    waiting_s, blind_s
-        Time spent waiting for the canary, and without telemetry [s].
+    weights_before
+        The weights before these; empty where nobody knows them.
+    waiting_s, blind_s, mismatch_s
+        Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
     judged
         The newest revisions that need no judging.
     notices
@@ -314,8 +340,10 @@ class RolloutState:
     judged_until_s: float | None = None
     interval_s: float | None = None
     weights_since_s: float | None = None
+    weights_before: Weights = ()
     waiting_s: float = 0.0
     blind_s: float = 0.0
+    mismatch_s: float = 0.0
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = field(default=frozenset())

@@ -176,7 +176,7 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if not same(live, intent.after):
         # Not made, or not any more. Deciding again from what is there repeats it if it is still due.
         return replace(state, intent=None)
-    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s)
+    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s, weights_before=intent.before)
     if state.phase is Phase.ROLLING_BACK:
         return zeroed(moved)
     if completes(intent.after):

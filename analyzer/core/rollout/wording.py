@@ -1,8 +1,12 @@
 """What people read: evidence in words. Pure, so that golden tests can hold the texts."""
 
 import math
+from typing import Final
 
 from analyzer.core.judge.types import Channel, Evidence, Rates
+from analyzer.core.rollout.model import Limits
+
+NO_LIMITS: Final = Limits()
 
 
 def percent(ratio: float) -> str:
@@ -65,15 +69,34 @@ def full(evidence: Evidence | None, *, stable: str, canary: str) -> str:
     """Write all the evidence there is, one thing a line."""
     if evidence is None or not evidence.intervals:
         return "no telemetry was judged"
+    beyond = f"beyond the absolute limits (log E): {exceeding(evidence)}\n" if evidence.limits else ""
     return (
         f"{rates(evidence, stable=stable, canary=canary)}\n"
         f"evidence of harm: {harm(evidence)}\n"
+        f"{beyond}"
         f"watched: {duration(evidence.seconds)} in {evidence.intervals} intervals"
     )
 
 
-def culprit(evidence: Evidence | None, *, stable: str, canary: str) -> str:
-    """Say in one clause what is wrong with the canary."""
+def culprit(
+    evidence: Evidence | None,
+    *,
+    stable: str,
+    canary: str,
+    limits: Limits = NO_LIMITS,
+    edges_ms: tuple[float, ...] = (),
+) -> str:
+    """Say in one clause what is wrong with the canary.
+
+    Parameters
+    ----------
+    evidence
+        What was judged.
+    stable, canary
+        Names of the versions.
+    limits, edges_ms
+        The absolute limits, and the histogram's edges that they were tested with [ms].
+    """
     if evidence is None or evidence.culprit is None:
         return f"{canary} is worse than {stable}"
     if evidence.culprit is Channel.ERRORS:
@@ -83,7 +106,41 @@ def culprit(evidence: Evidence | None, *, stable: str, canary: str) -> str:
         )
     if evidence.culprit is Channel.LATENCY:
         return f"{canary} is slower ({latency(evidence.canary)}) than {stable} ({latency(evidence.stable)})"
-    return f"{canary} is worse than {stable} in {evidence.culprit.value}"
+    if evidence.culprit is Channel.LIMITS:
+        return limit_exceeded(evidence, canary=canary, limits=limits, edges_ms=edges_ms)
+    answered = f"answered {count(evidence.canary.requests)}, {stable} {count(evidence.stable.requests)}"
+    return f"{canary} loses requests: it {answered}, fewer than its weight says"
+
+
+def limit_exceeded(evidence: Evidence, *, canary: str, limits: Limits, edges_ms: tuple[float, ...]) -> str:
+    """Say which absolute limit the canary exceeds, and by what."""
+    worst = max(evidence.limits, key=lambda name: evidence.limits[name], default="")
+    if worst == "error rate" and limits.error_rate is not None:
+        return (
+            f"{canary} fails {error_rate(evidence.canary)}, "
+            f"and spec.judge.limits.errorRate allows {percent(limits.error_rate)}, whatever the stable version does"
+        )
+    if worst == "p99" and limits.p99_ms is not None:
+        seen = "" if math.isnan(evidence.canary.p99_ms) else f" (about {milliseconds(evidence.canary.p99_ms)})"
+        edge_ms = limits.p99_edge_ms(edges_ms)
+        tested = (
+            "" if edge_ms in {None, limits.p99_ms} else f", tested at the histogram's edge of {milliseconds(edge_ms)}"
+        )
+        return (
+            f"{canary}'s p99{seen} is above the {milliseconds(limits.p99_ms)} that spec.judge.limits.p99 allows{tested}, "
+            "whatever the stable version does"
+        )
+    return f"{canary} exceeds an absolute limit of spec.judge.limits"
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a latency: `800 ms`, `2,500 ms`."""
+    return "–" if value is None else f"{round(value, 1 if value < 10 else None):,} ms"
+
+
+def exceeding(evidence: Evidence) -> str:
+    """Write the evidence of each absolute limit: `error rate 6.1, p99 -0.2`."""
+    return ", ".join(f"{name} {value:.1f}" for name, value in evidence.limits.items())
 
 
 def unproven(evidence: Evidence) -> str:

@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from analyzer.core.judge import Channel, Verdict, completions, initial_state
-from tests.core.judge.worlds import Behaviour, World, feed
+from analyzer.core.judge import Channel, Step, Verdict, completions, initial_state
+from tests.core.judge.worlds import Behaviour, World, counts, feed
 
 
 def of(value: float) -> np.ndarray:
@@ -82,6 +83,55 @@ def test_the_sample_ratio_is_evidence_of_its_own(completed: float, *, suspicious
     answer = feed(initial_state(), [world.interval(Behaviour(), stable=stable) for _ in range(20)])
     assert (answer.evidence.sample_ratio_log_e > 5.0) is suspicious
     assert answer.verdict is not Verdict.HARM
+
+
+def test_the_sample_ratio_clears_when_the_weights_are_in_effect_again() -> None:
+    world = World(rate=1000.0, seconds=5.0, weight=10.0)
+    stale = replace(world.interval(), canary=counts(0, 0, edges=len(world.edges_ms)), in_effect=False)
+    doubtful = feed(initial_state(), [replace(stale, end_s=5.0 * n) for n in range(24)])
+    assert doubtful.evidence.sample_ratio_log_e > math.log(1e4)
+    assert doubtful.verdict is not Verdict.HARM
+    cleared = feed(doubtful.state, [world.interval() for _ in range(24)])
+    assert cleared.evidence.sample_ratio_log_e < 1.0
+
+
+def test_a_week_of_good_intervals_does_not_delay_what_a_stale_proxy_shows() -> None:
+    world = World(rate=1000.0, seconds=15.0, weight=10.0)
+    good = [world.interval() for _ in range(10)]
+    settled = feed(initial_state(), good * 100)
+    world.weight = 5.0
+    stale = feed(settled.state, [replace(world.interval(), weight=10.0) for _ in range(2)])
+    assert stale.evidence.sample_ratio_log_e > math.log(1e4)
+
+
+def test_a_new_step_doubts_its_weight_anew() -> None:
+    world = World(rate=1000.0, seconds=15.0, weight=5.0)
+    doubtful = feed(initial_state(), [replace(world.interval(), weight=10.0) for _ in range(5)])
+    assert doubtful.evidence.sample_ratio_log_e > math.log(1e4)
+    moved = feed(doubtful.state, [], step=Step("primary/25", 50.0))
+    assert moved.evidence.sample_ratio_log_e == 0.0
+
+
+def test_requests_missing_at_a_weight_that_is_not_in_effect_are_no_harm_and_no_proof() -> None:
+    world = World(rate=1000.0, seconds=15.0, weight=10.0)
+    old = [replace(world.interval(), weight=50.0, in_effect=False) for _ in range(20)]
+    answer = feed(initial_state(), old)
+    assert answer.verdict is Verdict.INCONCLUSIVE
+    assert answer.evidence.channels[Channel.COMPLETIONS] == pytest.approx(0.0, abs=1e-6)
+    assert answer.evidence.proof["completions"] < answer.evidence.log_proof_threshold
+    assert (answer.evidence.intervals, answer.evidence.step_intervals) == (20, 0)
+    taken_at_its_word = feed(initial_state(), [replace(interval, in_effect=True) for interval in old])
+    assert taken_at_its_word.verdict is Verdict.HARM
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sample_ratio_seldom_doubts_weights_that_are_in_effect(seed: int) -> None:
+    world = World(seed=seed, rate=200.0, seconds=5.0, weight=10.0)
+    state, most = initial_state(), 0.0
+    for _ in range(40):
+        answer = feed(state, [world.interval() for _ in range(10)])
+        state, most = answer.state, max(most, answer.evidence.sample_ratio_log_e)
+    assert most < math.log(1e4), f"seed {seed}"
 
 
 def test_the_sample_ratio_is_the_mean_over_its_ratios_rollout_by_rollout() -> None:

@@ -46,8 +46,20 @@ def test_an_interval_without_canary_requests_is_no_data_and_no_failure() -> None
     answer = feed(initial_state(), warmed(world))
     assert answer.verdict is Verdict.NO_DATA
     assert answer.evidence.log_e == pytest.approx(0.0, abs=1e-6)
-    assert answer.evidence.intervals == 8
     assert answer.evidence.stable.requests > 0
+
+
+def test_time_counts_from_the_interval_on_in_which_the_canary_has_weight_or_requests() -> None:
+    before, after = World(weight=0.0), World(weight=10.0)
+    history = warmed(before)
+    answer = feed(initial_state(), history)
+    assert (answer.evidence.seconds, answer.evidence.intervals) == (0.0, 0)
+    assert (answer.evidence.step_seconds, answer.evidence.step_intervals) == (0.0, 0)
+    mixed = replace(after.interval(), weight=0.0)  # the weight changed in it
+    unused = replace(after.interval(), canary=counts(0, 0, edges=len(after.edges_ms)))
+    answer = feed(answer.state, [mixed, unused, *warmed(after)])
+    assert (answer.evidence.seconds, answer.evidence.intervals) == (20.0, 10)
+    assert (answer.evidence.step_seconds, answer.evidence.step_intervals) == (20.0, 10)
 
 
 def test_no_traffic_at_all_is_no_data() -> None:
