@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from analyzer.core.capacity.demand import VersionCapacity
+from analyzer.core.capacity.giveback import Severity
 from analyzer.core.judge.types import Assessment, Evidence, JudgeState, Verdict
 from analyzer.core.rollout.phases import Phase
 
@@ -77,6 +79,9 @@ class RolloutPlan:
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
     sticky_users: bool = False
+    capacity_gate: bool = True
+    headroom: float = 0.2
+    return_within_s: float = 120.0
     limits: Limits = Limits()
 
 
@@ -166,6 +171,26 @@ class TelemetryHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class CapacityView:
+    """What the pods of both versions can do, and what they have to.
+
+    Attributes
+    ----------
+    stable, canary
+        The versions.
+    moving
+        Requests per second of the routes whose weights move.
+    severity
+        How bad the canary has been in the last intervals; None where nobody knows.
+    """
+
+    stable: VersionCapacity
+    canary: VersionCapacity
+    moving: float
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision may depend on besides policy and state.
 
@@ -179,12 +204,15 @@ class Snapshot:
         None: telemetry was not asked in this turn.
     assessment
         The judge's answer to this turn's telemetry.
+    capacity
+        None: nothing is known of it, and nothing waits for it.
     """
 
     target: TargetView | Problem
     elapsed_s: float
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
+    capacity: CapacityView | None = None
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
@@ -196,6 +224,7 @@ class HoldReason(StrEnum):
     BLIND = "Blind"
     DRIFT = "Drift"
     SAMPLE_RATIO = "SampleRatio"
+    CAPACITY = "Capacity"
     PAUSED = "Paused"
     UNREACHABLE = "Unreachable"
 
@@ -314,6 +343,10 @@ class RolloutState:
         When the present weights were read back, by the telemetry store's clock [unix seconds].
     weights_before
         The weights before these; empty where nobody knows them.
+    cleared
+        Weights that proof or dwelling allow, and pods may not yet [per cent]; empty where the weights are that far.
+    severity, returning_s, course
+        Of a rollback: how bad the canary is, time since it began [s], and in words how the traffic goes back.
     waiting_s, blind_s, mismatch_s
         Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
     judged
@@ -341,6 +374,10 @@ class RolloutState:
     interval_s: float | None = None
     weights_since_s: float | None = None
     weights_before: Weights = ()
+    cleared: Weights = ()
+    severity: Severity | None = None
+    returning_s: float = 0.0
+    course: str = ""
     waiting_s: float = 0.0
     blind_s: float = 0.0
     mismatch_s: float = 0.0
