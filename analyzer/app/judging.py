@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import structlog
 
+from analyzer.app.capacity import Throughput, throughput
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
 from analyzer.app.metrics import Metrics
 from analyzer.app.splits import is_as_before
@@ -44,6 +45,8 @@ class JudgeOrder:
         Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
     weight_before
         The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
+    canary_full_at
+        Requests per second at which its ready pods are full; None where nobody knows.
     """
 
     key: str
@@ -54,6 +57,7 @@ class JudgeOrder:
     step: Step
     mixed_until_s: float | None
     weight_before: float | None = None
+    canary_full_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class JudgeAnswer:
     judged_until_s: float | None = None
     interval_s: float | None = None
     anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
+    throughput: tuple[Throughput, ...] = ()
 
     @property
     def question(self) -> tuple[str, str] | None:
@@ -186,21 +191,26 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
         for order in orders
     ]
-    results = build_intervals(window, demands, settle_s=settle_s)
+    # Pods serve all routes, whichever is judged.
+    of_all_routes = [replace(demand, route=None) for demand in demands if demand.route is not None]
+    results = build_intervals(window, [*demands, *of_all_routes], settle_s=settle_s)
+    whole = dict(zip((d.key for d in of_all_routes), results[len(demands) :], strict=True))
+    results = results[: len(demands)]
+    wholes = [whole.get(order.key, result) for order, result in zip(orders, results, strict=True)]
     assessments = judge(
         [
             JudgeRequest(
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=tuple(_own(order, interval) for interval in result.intervals),
+                intervals=tuple(_own(order, interval) for interval in _of_the_release(order, result, everywhere)),
             )
-            for order, result in zip(orders, results, strict=True)
+            for order, result, everywhere in zip(orders, results, wholes, strict=True)
         ]
     )
     return [
-        _answer(order, result, assessment, now_s=window.query.end_s)
-        for order, result, assessment in zip(orders, results, assessments, strict=True)
+        _answer(order, result, assessment, everywhere=everywhere, now_s=window.query.end_s)
+        for order, result, everywhere, assessment in zip(orders, results, wholes, assessments, strict=True)
     ]
 
 
@@ -237,7 +247,21 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
     return interval
 
 
-def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now_s: float) -> JudgeAnswer:
+def _of_the_release(order: JudgeOrder, result: Statement, everywhere: Statement) -> list[Interval]:
+    """Leave out intervals in which the canary had more requests, from all routes, than its pods can serve.
+
+    What fails then fails for want of pods, and would do so with any release.
+    """
+    limit = order.canary_full_at
+    if limit is None:
+        return list(result.intervals)
+    full = {i.end_s for i in everywhere.intervals if i.canary.requests > limit * i.seconds}
+    return [interval for interval in result.intervals if interval.end_s not in full]
+
+
+def _answer(
+    order: JudgeOrder, result: Statement, assessment: Assessment, *, everywhere: Statement, now_s: float
+) -> JudgeAnswer:
     return JudgeAnswer(
         order=order,
         health=_health(result, now_s=now_s),
@@ -246,6 +270,7 @@ def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, now
         judged_until_s=result.until_s,
         interval_s=result.interval_s,
         anomalies=result.anomalies,
+        throughput=throughput(result.intervals, everywhere.intervals),
     )
 
 

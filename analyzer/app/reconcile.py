@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.orders import order_of, question_of
 from analyzer.app.patch import kubectl_command, weight_patch
@@ -18,6 +19,7 @@ from analyzer.app.target import ObservedTarget, observe_target, shares
 from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import (
     IN_FLIGHT,
+    CapacityView,
     Phase,
     Problem,
     RolloutPlan,
@@ -39,6 +41,8 @@ log = structlog.get_logger("serin.turn")
 
 _MAX_BACKOFF_S = 30.0
 _UNDELIVERED_S = 5.0
+_RETURNING_S = 3.0
+"""A rollback in parts looks so often what more the stable version can take."""
 _MATERIAL = (
     "phase", "reason", "weights", "intent", "hold", "verdict", "judged", "told", "stable_revision", "canary_revision",
 )  # fmt: skip
@@ -92,6 +96,7 @@ class Reconciler:
         self._services = services
         self._writer = Writer(services, ref)
         self._reporter = Reporter(services.cluster, services.outbox, instance=services.instance)
+        self._capacity = CapacityBook()
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
         self._turn = -1
@@ -125,14 +130,15 @@ class Reconciler:
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
             state = settle(state, live, now_s=_telemetry_now(answer))
-        state, snapshot = _snapshot(observed, state, answer, elapsed_s)
+        capacity = self._view_capacity(observed, state, answer)
+        state, snapshot = _snapshot(observed, state, answer, elapsed_s=elapsed_s, capacity=capacity)
         state = decide(observed.plan, state, snapshot)
         if state.intent is not None:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
         await self._finish(obj, state, receivers=observed.policy.spec.alerts)
-        order = order_of(observed.policy, observed.plan, self._state, observed.target)
+        order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         return TurnResult(before, self._state, order, self._wait_s(), interest=observed.target.interest)
 
     async def checkpoint(self) -> None:
@@ -190,6 +196,16 @@ class Reconciler:
             f"VirtualService {target} already has a policy, {first}, which is older: "
             "delete one of the two, or join their stages in one policy.",
         )
+
+    def _view_capacity(
+        self, observed: Observed, state: RolloutState, answer: JudgeAnswer | None
+    ) -> CapacityView | None:
+        now_s = self._services.clock.monotonic_s()
+        if answer is not None and answer.throughput and answer.order.rollout == state.rollout:
+            self._capacity.take(answer.throughput, now_s=now_s)
+        if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
+            return None
+        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
 
     def _elapsed(self) -> float:
         now_s = self._services.clock.monotonic_s()
@@ -286,6 +302,8 @@ class Reconciler:
     def _wait_s(self) -> float:
         if self._failures:
             return min(2.0**self._failures, _MAX_BACKOFF_S)
+        if self._state.phase is Phase.ROLLING_BACK:
+            return _RETURNING_S
         return _UNDELIVERED_S if self._state.notices else self._services.idle_s
 
     # --- the end of a policy ---
@@ -352,7 +370,12 @@ def _telemetry_now(answer: JudgeAnswer | None) -> float | None:
 
 
 def _snapshot(
-    observed: Observed, state: RolloutState, answer: JudgeAnswer | None, elapsed_s: float
+    observed: Observed,
+    state: RolloutState,
+    answer: JudgeAnswer | None,
+    *,
+    elapsed_s: float,
+    capacity: CapacityView | None,
 ) -> tuple[RolloutState, Snapshot]:
     """Join what is there with the judge's answer, if that still answers the question of the present step."""
     assessment = None
@@ -364,4 +387,5 @@ def _snapshot(
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=assessment,
+        capacity=capacity,
     )

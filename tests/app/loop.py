@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from analyzer.app.daemon import WATCHED
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
@@ -12,12 +13,6 @@ from analyzer.app.writer import Services
 from analyzer.core.rollout import Phase, RolloutState
 from analyzer.errors import SerinError
 from analyzer.ports import (
-    CANARY_POLICY,
-    DEPLOYMENT,
-    DESTINATION_RULE,
-    POD,
-    SERVICE,
-    VIRTUAL_SERVICE,
     Alert,
     Cluster,
     Kind,
@@ -30,7 +25,7 @@ from analyzer.ports import (
 from tests.app.model import POLICY, ROUTE, ModelMesh
 from tests.fakes import Decide, FakeTelemetry, FaultyCluster, Killed, RecordingSink
 
-KINDS = (CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD)
+KINDS = WATCHED
 
 
 class ListedView:

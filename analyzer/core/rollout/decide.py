@@ -59,7 +59,7 @@ SUSPICION: Final = math.log(10.0)
 MIN_STEP_INTERVALS: Final = 2
 """One interval may be a coincidence of two scrapes."""
 
-_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO})
+_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY})
 """Holds that stand until telemetry says otherwise; a turn that did not ask it says nothing."""
 
 
@@ -193,6 +193,8 @@ def _wait_for_canary(
         return replace(state, phase=after(state.phase, Trigger.BEGUN), reason="Adopted", message=message)
     if plan.observe_only:
         return replace(state, message=f"Observes: waits until someone gives {state.canary} traffic.")
+    if plan.capacity_gate and snapshot.capacity is not None and snapshot.capacity.learning:
+        return replace(state, message=f"{state.rollout} is ready; looks at what a request costs before the first step.")
     never = refuse(plan, state, snapshot.capacity)
     if never:
         return never_fits(state, never)

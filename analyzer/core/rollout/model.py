@@ -180,6 +180,10 @@ class CapacityView:
         The versions.
     moving
         Requests per second of the routes whose weights move.
+    stable_elsewhere, canary_elsewhere
+        Requests per second that a version gets from other routes.
+    learning
+        What a request costs is not known yet and will be within seconds.
     severity
         How bad the canary has been in the last intervals; None where nobody knows.
     """
@@ -187,6 +191,9 @@ class CapacityView:
     stable: VersionCapacity
     canary: VersionCapacity
     moving: float
+    stable_elsewhere: float = 0.0
+    canary_elsewhere: float = 0.0
+    learning: bool = False
     severity: Severity | None = None
 
 

@@ -71,7 +71,7 @@ def refuse(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None
     """Say before the first request why a stage can never be completed; empty where nothing speaks against it."""
     if not plan.capacity_gate or capacity is None or capacity.moving <= 0.0:
         return ""
-    load = Load(capacity.moving)
+    load = Load(capacity.moving, elsewhere=capacity.canary_elsewhere)
     passage = admit(capacity.canary, load, wanted=FULL, headroom=plan.headroom)
     if passage.gate is not Gate.NEVER:
         return ""
@@ -91,10 +91,10 @@ def ease(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
         return None
     full, room = saturates(capacity.canary), carries(capacity.canary, headroom=plan.headroom)
     weight = state.weights[active_stage(state.weights)]
-    load = capacity.moving * weight / FULL
+    load = Load(capacity.moving, capacity.canary_elsewhere, weight).at(weight)
     if full is None or room is None or load <= full or capacity.moving <= 0.0:
         return None
-    eased = max(1.0, float(room / capacity.moving * FULL // 1))
+    eased = max(1.0, float((room - capacity.canary_elsewhere) / capacity.moving * FULL // 1))
     if eased >= weight:
         return None
     part = _with(state.weights, eased)
@@ -117,7 +117,7 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     severity = state.severity or _severity(state, capacity)
     state = replace(state, severity=severity)
     stage = active_stage(intent.before)
-    load = Load(capacity.moving, weight=intent.before[stage])
+    load = Load(capacity.moving, capacity.stable_elsewhere, weight=intent.before[stage])
     if load.weight <= 0.0 or load.moving <= 0.0:
         return state
     move = plan_giveback(capacity.stable, load, severity, left_s=plan.return_within_s - state.returning_s)
@@ -147,7 +147,7 @@ def _passage(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | No
     stage = active_stage(state.weights)
     if not plan.capacity_gate or capacity is None or capacity.moving <= 0.0:
         return Passage(Gate.OPEN, wanted[stage], sure=False)
-    load = Load(capacity.moving, weight=state.weights[stage])
+    load = Load(capacity.moving, capacity.canary_elsewhere, weight=state.weights[stage])
     return admit(capacity.canary, load, wanted=wanted[stage], headroom=plan.headroom)
 
 

@@ -31,7 +31,7 @@ def version(name: str, pods: int = 1, *, ready: int | None = None, scaler: Scale
 
 def view(*, stable: int = 3, canary: int = 1, moving: float = 200.0, failing: float | None = None) -> CapacityView:
     severity = None if failing is None else Severity(failing, failing, failing)
-    return CapacityView(version("v1", stable), version("v2", canary), moving, severity)
+    return CapacityView(version("v1", stable), version("v2", canary), moving, severity=severity)
 
 
 def proven(
