@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from analyzer.app.capacity import Throughput
 from analyzer.app.ledger import Anomaly, Demand
 from analyzer.app.splits import NOTHING, Split
 from analyzer.core.judge.types import Assessment, JudgeSettings, JudgeState, Step
@@ -27,6 +28,8 @@ class JudgeOrder:
         Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
     weight_before
         The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
+    canary_full_at
+        Requests per second at which its ready pods are full; None where nobody knows.
     seen
         Requests that this step has seen so far.
     dispersion
@@ -41,6 +44,7 @@ class JudgeOrder:
     step: Step
     mixed_until_s: float | None
     weight_before: float | None = None
+    canary_full_at: float | None = None
     seen: Split = NOTHING
     dispersion: str = ""
 
@@ -66,6 +70,7 @@ class JudgeAnswer:
     interval_s: float | None = None
     anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
     strays: str = ""
+    throughput: tuple[Throughput, ...] = ()
 
     @property
     def question(self) -> tuple[str, str] | None:

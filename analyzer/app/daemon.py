@@ -18,6 +18,7 @@ from analyzer.ports import (
     CANARY_POLICY,
     DEPLOYMENT,
     DESTINATION_RULE,
+    HORIZONTAL_POD_AUTOSCALER,
     POD,
     SERVICE,
     VIRTUAL_SERVICE,
@@ -28,8 +29,13 @@ from analyzer.ports import (
 
 log = structlog.get_logger("serin")
 
-WATCHED = (CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD)
-"""What decisions depend on. Pods wake nobody: what matters of them is in their Deployment's status."""
+WATCHED = (
+    CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD, HORIZONTAL_POD_AUTOSCALER,
+)  # fmt: skip
+"""What decisions depend on. Pods wake nobody: what matters of them is in their Deployment's status. Nor do autoscalers, whose
+status changes all the time."""
+
+_WAKE_NOBODY = frozenset({POD, HORIZONTAL_POD_AUTOSCALER})
 
 _FOR_SOME = frozenset({VIRTUAL_SERVICE, DEPLOYMENT})
 _FOR_ALL = frozenset({DESTINATION_RULE, SERVICE})
@@ -50,7 +56,7 @@ class Changes:
     def note(self, kind: Kind, obj: Object) -> None:
         """Take a change from the cache."""
         metadata = obj["metadata"]
-        if kind != POD:
+        if kind not in _WAKE_NOBODY:
             self._refs.add(Ref(kind, metadata.get("namespace", ""), metadata["name"]))
             self._there.set()
 

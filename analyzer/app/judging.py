@@ -14,6 +14,7 @@ import structlog
 
 from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
 from analyzer.app.beginners import Beginners
+from analyzer.app.capacity import throughput
 from analyzer.app.history.lessons import PodTelemetry, usual
 from analyzer.app.history.reading import anchor
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
@@ -167,7 +168,12 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         order.demand if order.demand.since_s is not None else replace(order.demand, since_s=anchor_s)
         for order in orders
     ]
-    results = build_intervals(window, demands, settle_s=settle_s)
+    # Pods serve all routes, whichever is judged.
+    of_all_routes = [replace(demand, routes=None) for demand in demands if demand.routes is not None]
+    results = build_intervals(window, [*demands, *of_all_routes], settle_s=settle_s)
+    whole = dict(zip((d.key for d in of_all_routes), results[len(demands) :], strict=True))
+    results = results[: len(demands)]
+    wholes = [whole.get(order.key, result) for order, result in zip(orders, results, strict=True)]
     orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
     assessments = judge(
         [
@@ -175,14 +181,14 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
                 state=order.state,
                 settings=order.settings,
                 step=order.step,
-                intervals=_own_intervals(order, result.intervals),
+                intervals=_own_intervals(order, _of_the_release(order, result, everywhere)),
             )
-            for order, result in zip(orders, results, strict=True)
+            for order, result, everywhere in zip(orders, results, wholes, strict=True)
         ]
     )
     return [
-        _answer(order, result, assessment, window=window)
-        for order, result, assessment in zip(orders, results, assessments, strict=True)
+        _answer(order, result, assessment, everywhere=everywhere, window=window)
+        for order, result, everywhere, assessment in zip(orders, results, wholes, assessments, strict=True)
     ]
 
 
@@ -219,7 +225,21 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
     return interval
 
 
-def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, window: TelemetryWindow) -> JudgeAnswer:
+def _of_the_release(order: JudgeOrder, result: Statement, everywhere: Statement) -> tuple[Interval, ...]:
+    """Leave out intervals in which the canary had more requests, from all routes, than its pods can serve.
+
+    What fails then fails for want of pods, and would do so with any release.
+    """
+    limit = order.canary_full_at
+    if limit is None:
+        return result.intervals
+    full = {i.end_s for i in everywhere.intervals if i.canary.requests > limit * i.seconds}
+    return tuple(interval for interval in result.intervals if interval.end_s not in full)
+
+
+def _answer(
+    order: JudgeOrder, result: Statement, assessment: Assessment, *, everywhere: Statement, window: TelemetryWindow
+) -> JudgeAnswer:
     doubtful = not order.settings.sticky_users and assessment.evidence.sample_ratio_log_e >= DOUBT
     return JudgeAnswer(
         order=order,
@@ -230,6 +250,7 @@ def _answer(order: JudgeOrder, result: Statement, assessment: Assessment, *, win
         interval_s=result.interval_s,
         anomalies=result.anomalies,
         strays=name_strays(order, window, result) if doubtful else "",
+        throughput=throughput(result.intervals, everywhere.intervals),
     )
 
 

@@ -7,8 +7,9 @@ from analyzer.app.ledger import Demand, VersionSource
 from analyzer.app.plan import judge_settings
 from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
+from analyzer.core.capacity.demand import saturates
 from analyzer.core.judge import initial_state
-from analyzer.core.rollout import JUDGED, RolloutPlan, RolloutState, step_of
+from analyzer.core.rollout import JUDGED, CapacityView, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget
@@ -18,7 +19,14 @@ PROPAGATION_S = 5.0
 """Time that a weight may take from the API server into every proxy (semantics.md §2: debounce of 100 ms, seldom seconds)."""
 
 
-def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, target: ObservedTarget) -> JudgeOrder | None:
+def order_of(
+    policy: CanaryPolicy,
+    plan: RolloutPlan,
+    state: RolloutState,
+    target: ObservedTarget,
+    *,
+    capacity: CapacityView | None = None,
+) -> JudgeOrder | None:
     """Return the order for the present step; None where nothing is to be judged, or there is nothing to compare."""
     namespace = policy.metadata.namespace
     stable, canary = (_source(target, namespace, name) for name in (state.stable, state.canary))
@@ -50,6 +58,7 @@ def order_of(policy: CanaryPolicy, plan: RolloutPlan, state: RolloutState, targe
         mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
         weight_before=_weight_before(plan, state),
         seen=_seen(plan, state),
+        canary_full_at=saturates(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
 
 

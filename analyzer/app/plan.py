@@ -2,7 +2,7 @@
 
 from analyzer.core.judge.types import JudgeSettings
 from analyzer.core.rollout import Limits, OnInconclusive, RolloutPlan, StagePlan
-from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.model import CanaryPolicy, CapacityMode
 
 
 def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
@@ -19,6 +19,9 @@ def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
         canary_ready_s=spec.deadlines.canary_ready_s,
         blind_s=spec.deadlines.blind_s,
         sticky_users=spec.judge.sticky_users,
+        capacity_gate=spec.capacity.mode is not CapacityMode.OFF,
+        headroom=spec.capacity.headroom,
+        return_within_s=spec.capacity.rollback_within_s,
         limits=limits_of(policy),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.orders import order_of, question_of, splits_by_weight
 from analyzer.app.patch import kubectl_command, weight_patch
@@ -18,6 +19,7 @@ from analyzer.app.target import ObservedTarget, observe_target, shares
 from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import (
     IN_FLIGHT,
+    CapacityView,
     Phase,
     Problem,
     RolloutPlan,
@@ -39,6 +41,8 @@ log = structlog.get_logger("serin.turn")
 
 _MAX_BACKOFF_S = 30.0
 _UNDELIVERED_S = 5.0
+_RETURNING_S = 3.0
+"""A rollback in parts looks so often what more the stable version can take."""
 _MATERIAL = (
     "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
 )  # fmt: skip
@@ -101,6 +105,7 @@ class Reconciler:
             instance=services.instance,
             events=not services.dry_run,
         )
+        self._capacity = CapacityBook()
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
         self._turn = -1
@@ -136,14 +141,15 @@ class Reconciler:
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
             state = settle(state, live, now_s=_telemetry_now(answer))
-        state, snapshot = _snapshot(observed, state, answer, elapsed_s)
+        capacity = self._view_capacity(observed, state, answer)
+        state, snapshot = _snapshot(observed, state, answer, elapsed_s=elapsed_s, capacity=capacity)
         state = decide(observed.plan, state, snapshot)
         if state.intent is not None:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
         failure = await self._finish(obj, state, receivers=observed.policy.spec.alerts)
-        order = order_of(observed.policy, observed.plan, self._state, observed.target)
+        order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
         return TurnResult(before, self._state, order, self._wait_s(), interest=interest, failure=failure)
 
@@ -207,6 +213,16 @@ class Reconciler:
             f"VirtualService {target} already has a policy, {first}, which is older: "
             "delete one of the two, or join their stages in one policy.",
         )
+
+    def _view_capacity(
+        self, observed: Observed, state: RolloutState, answer: JudgeAnswer | None
+    ) -> CapacityView | None:
+        now_s = self._services.clock.monotonic_s()
+        if answer is not None and answer.throughput and answer.order.rollout == state.rollout:
+            self._capacity.take(answer.throughput, now_s=now_s)
+        if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
+            return None
+        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
 
     def _elapsed(self) -> float:
         now_s = self._services.clock.monotonic_s()
@@ -316,6 +332,8 @@ class Reconciler:
     def _wait_s(self) -> float:
         if self._failures:
             return min(2.0**self._failures, _MAX_BACKOFF_S)
+        if self._state.phase is Phase.ROLLING_BACK:
+            return _RETURNING_S
         return _UNDELIVERED_S if self._state.notices else self._services.idle_s
 
     # --- the end of a policy ---
@@ -376,7 +394,12 @@ def _telemetry_now(answer: JudgeAnswer | None) -> float | None:
 
 
 def _snapshot(
-    observed: Observed, state: RolloutState, answer: JudgeAnswer | None, elapsed_s: float
+    observed: Observed,
+    state: RolloutState,
+    answer: JudgeAnswer | None,
+    *,
+    elapsed_s: float,
+    capacity: CapacityView | None,
 ) -> tuple[RolloutState, Snapshot]:
     """Join what is there with the judge's answer, if that still answers the question of the present step."""
     assessment = None
@@ -394,4 +417,5 @@ def _snapshot(
         telemetry=answer.health if answer is not None else None,
         assessment=assessment,
         strays=answer.strays if answer is not None else "",
+        capacity=capacity,
     )

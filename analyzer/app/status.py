@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from analyzer.core.capacity import Severity
 from analyzer.core.judge import dump_state, load_state
 from analyzer.core.judge.types import Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, Intent, Judged, Notice, Phase, RolloutState, Weights
@@ -42,6 +43,10 @@ class _Checkpoint(BaseModel):
     interval_seconds: float | None = None
     weights_since: float | None = None
     weights_before: Weights = ()
+    cleared: Weights = ()
+    severity: Severity | None = None
+    returning_seconds: float = 0.0
+    course: str = ""
     waiting_seconds: float = 0.0
     blind_seconds: float = 0.0
     mismatch_seconds: float = 0.0
@@ -108,6 +113,10 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         interval_s=kept.interval_seconds,
         weights_since_s=kept.weights_since,
         weights_before=kept.weights_before,
+        cleared=kept.cleared,
+        severity=kept.severity,
+        returning_s=kept.returning_seconds,
+        course=kept.course,
         waiting_s=kept.waiting_seconds,
         blind_s=kept.blind_seconds,
         mismatch_s=kept.mismatch_seconds,
@@ -146,6 +155,10 @@ def write_status(
             interval_seconds=state.interval_s,
             weights_since=state.weights_since_s,
             weights_before=state.weights_before,
+            cleared=state.cleared,
+            severity=state.severity,
+            returning_seconds=state.returning_s,
+            course=state.course,
             waiting_seconds=state.waiting_s,
             blind_seconds=state.blind_s,
             mismatch_seconds=state.mismatch_s,

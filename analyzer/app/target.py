@@ -179,12 +179,17 @@ def _version_view(cache: ClusterView, namespace: str, name: str, workload: Versi
 
 
 def _pods(cache: ClusterView, namespace: str, workload: VersionTarget | None) -> Pods:
+    ready = [pod for pod in pods_of(cache, namespace, workload) if _is_ready(pod)]
+    return Pods(len(ready), max((created_at_s(pod) for pod in ready), default=None))
+
+
+def pods_of(cache: ClusterView, namespace: str, workload: VersionTarget | None) -> list[Object]:
+    """List the pods of a version's Deployment."""
     if workload is None:
-        return Pods(0, None)
+        return []
     deployment = cache.get(Ref(DEPLOYMENT, namespace, workload.deployment)) or {}
     labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or workload.labels
-    ready = [pod for pod in cache.list(POD, namespace) if _selected(pod, labels) and _is_ready(pod)]
-    return Pods(len(ready), max((created_at_s(pod) for pod in ready), default=None))
+    return [pod for pod in cache.list(POD, namespace) if _selected(pod, labels)]
 
 
 def _selected(pod: Object, labels: Mapping[str, str]) -> bool:

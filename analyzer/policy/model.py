@@ -148,9 +148,13 @@ class Judge(Model):
 class Capacity(Model):
     """Whether steps wait for replicas."""
 
-    mode: Annotated[CapacityMode, Lax] = CapacityMode.OFF
+    mode: Annotated[CapacityMode, Lax] = CapacityMode.GATE
+    """`gate`: a step waits until ready pods carry it, and a rollback gives back as fast as it hurts least; `reserve`: also
+    keeps the stable version's autoscaler at what taking everything back needs; `off`: replicas play no part."""
     headroom: Percent = 0.20
     """Spare capacity to keep."""
+    rollback_within_s: Duration = Field(default=120.0, alias="rollbackWithin")
+    """A rollback onto pods that cannot carry all of it is complete after this time, whatever it costs; 0s: at once, always."""
 
 
 class Deadlines(Model):

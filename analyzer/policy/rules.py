@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from analyzer.policy.findings import Code, Path, Problem, suggest
-from analyzer.policy.model import Capacity, CapacityMode, Spec
+from analyzer.policy.model import CapacityMode, Spec
 from analyzer.policy.quantities import format_duration
 
 
@@ -95,14 +95,9 @@ NOT_YET: Final = (
         "list the weights: [1, 5, 10, 25, 50, 100]",
     ),
     NotYet(
-        _where("spec.capacity.mode", lambda spec: spec.capacity.mode is not CapacityMode.OFF),
-        "capacity modes other than `off` are not supported yet: no step would wait for replicas",
-        "write `mode: off`, or leave `capacity` out",
-    ),
-    NotYet(
-        _where("spec.capacity.headroom", lambda spec: spec.capacity.headroom != Capacity().headroom),
-        "headroom is not supported yet: it means nothing while the mode is `off`",
-        "leave `headroom` out",
+        _where("spec.capacity.mode", lambda spec: spec.capacity.mode is CapacityMode.RESERVE),
+        "`reserve` is not supported yet: no autoscaler would be touched",
+        "write `mode: gate`",
     ),
     NotYet(
         _where("spec.approval", lambda spec: bool(spec.approval)),

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analyzer.adapters.memory import MemoryCluster
-from analyzer.errors import ConflictError, ObjectMissing, PolicyError
-from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
-from analyzer.sandbox.endpoints import is_ready, workload_of
-from analyzer.sandbox.hpa import (
+from analyzer.core.capacity.hpa import (
     DEFAULT_DOWN,
     DEFAULT_UP,
-    CpuTarget,
-    PodCpu,
+    PodUse,
     Stabiliser,
+    Target,
     parse_rules,
     recommend,
 )
+from analyzer.errors import ConflictError, ObjectMissing, PolicyError
+from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
+from analyzer.sandbox.endpoints import is_ready, workload_of
 from analyzer.sandbox.pods import Pods, Usage
 
 _REAL_SYNC_S: Final = 15.0
@@ -99,16 +99,16 @@ class Autoscaler:
         stabiliser.down = parse_rules(behaviour.get("scaleDown"), default=DEFAULT_DOWN).scaled(faster)
         return stabiliser
 
-    def _measure(self, pod: str) -> PodCpu:
+    def _measure(self, pod: str) -> PodUse:
         """CPU since the last sync, as metrics-server's window; samples from before readiness are set aside."""
         samples = [usages[pod] for usages in self._history if pod in usages]
         if not samples or samples[-1].at_s <= samples[0].at_s:
-            return PodCpu(None, ready=False)
+            return PodUse(None, ready=False)
         first, last = samples[0], samples[-1]
-        return PodCpu((last.cpu_milliseconds - first.cpu_milliseconds) / (last.at_s - first.at_s))
+        return PodUse((last.cpu_milliseconds - first.cpu_milliseconds) / (last.at_s - first.at_s))
 
 
-def parse_target(hpa: Object, deployment: Object) -> CpuTarget:
+def parse_target(hpa: Object, deployment: Object) -> Target:
     """Read the CPU target of an HPA and the CPU request of the pods it scales.
 
     Raises
@@ -128,7 +128,8 @@ def parse_target(hpa: Object, deployment: Object) -> CpuTarget:
     ]
     if None in requests:
         raise PolicyError(f"{name}: a container of {deployment['metadata']['name']} has no CPU request: give it one")
-    return CpuTarget(sum(map(parse_millicores, requests)), utilisation)
+    request = sum(map(parse_millicores, requests))
+    return Target(request * utilisation / 100, request)
 
 
 def parse_millicores(quantity: str | float) -> float:
@@ -138,13 +139,16 @@ def parse_millicores(quantity: str | float) -> float:
 
 
 def build_status(
-    hpa: Object, *, current: int, wanted: int, measured: Sequence[PodCpu], target: CpuTarget
+    hpa: Object, *, current: int, wanted: int, measured: Sequence[PodUse], target: Target
 ) -> dict[str, Any]:
     """Write an HPA's status. Pure."""
-    used = [pod.used_milli for pod in measured if pod.ready and pod.used_milli is not None]
+    used = [pod.used for pod in measured if pod.ready and pod.used is not None]
     status: dict[str, Any] = {"currentReplicas": current, "desiredReplicas": wanted}
     if used:
         average = sum(used) / len(used)
-        now = {"averageValue": f"{average:.0f}m", "averageUtilization": int(average * 100 / target.request_milli)}
+        now = {
+            "averageValue": f"{average:.0f}m",
+            "averageUtilization": int(average * 100 / (target.request or target.per_pod)),
+        }
         status["currentMetrics"] = [{"type": "Resource", "resource": {"name": "cpu", "current": now}}]
     return {**(hpa.get("status") or {}), **status}

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from analyzer.app.daemon import WATCHED
 from analyzer.app.history.lessons import PodTelemetry
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.metrics import Metrics
@@ -13,12 +14,6 @@ from analyzer.app.writer import Services
 from analyzer.core.rollout import Phase, RolloutState
 from analyzer.errors import SerinError
 from analyzer.ports import (
-    CANARY_POLICY,
-    DEPLOYMENT,
-    DESTINATION_RULE,
-    POD,
-    SERVICE,
-    VIRTUAL_SERVICE,
     Alert,
     Cluster,
     Kind,
@@ -31,7 +26,7 @@ from analyzer.ports import (
 from tests.app.model import POLICY, ROUTE, ModelMesh
 from tests.fakes import Decide, FakeTelemetry, FaultyCluster, Killed, RecordingSink
 
-KINDS = (CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD)
+KINDS = WATCHED
 
 
 class ListedView:

@@ -30,7 +30,7 @@ def test_everything_but_the_target_has_a_default() -> None:
     assert (judge.dwell.min_s, judge.dwell.max_s, judge.bake_s) == (30.0, 300.0, 600.0)
     assert judge.on_inconclusive is OnInconclusive.ADVANCE
     assert judge.limits is None
-    assert spec.capacity.mode is CapacityMode.OFF
+    assert spec.capacity.mode is CapacityMode.GATE
     assert (spec.deadlines.canary_ready_s, spec.deadlines.blind_s) == (600.0, 1800.0)
 
 

@@ -31,4 +31,4 @@ def test_the_sandbox_can_play_the_examples(name: str, routes: list[str]) -> None
     deployments = {obj["metadata"]["name"]: obj for obj in of_kind("Deployment")}
     for hpa in of_kind("HorizontalPodAutoscaler"):
         target = parse_target(hpa, deployments[hpa["spec"]["scaleTargetRef"]["name"]])
-        assert (target.request_milli, target.utilisation) == (100, 50)
+        assert (target.request, target.per_pod) == (100, 50)

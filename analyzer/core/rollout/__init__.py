@@ -2,6 +2,7 @@
 
 from analyzer.core.rollout.decide import decide, step_of
 from analyzer.core.rollout.model import (
+    CapacityView,
     Hold,
     HoldReason,
     Intent,
@@ -28,6 +29,7 @@ __all__ = [
     "IN_FLIGHT",
     "JUDGED",
     "TRANSITIONS",
+    "CapacityView",
     "Hold",
     "HoldReason",
     "Intent",

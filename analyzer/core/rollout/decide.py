@@ -24,6 +24,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
+from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,
@@ -59,18 +60,19 @@ SUSPICION: Final = math.log(10.0)
 MIN_STEP_INTERVALS: Final = 2
 """One interval may be a coincidence of two scrapes."""
 
-_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO})
+_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY})
 """Holds that stand until telemetry says otherwise; a turn that did not ask it says nothing."""
 
 
 def step_of(plan: RolloutPlan, state: RolloutState) -> Step:
     """Say what the judge has to prove now."""
     stage = active_stage(state.weights)
-    key = f"{stage}:{state.weights[stage]:g}:{state.phase.value}"
+    # What a step was cleared for need not be proven again while its pods get ready.
+    at = state.cleared if state.cleared and active_stage(state.cleared) == stage else state.weights
+    key = f"{stage}:{at[stage]:g}:{state.phase.value}"
     if state.phase is not Phase.PROGRESSING:
         return Step(key=key, next_weight=None)
-    following = next_weights(plan, state.weights)[stage]
-    return Step(key=key, next_weight=following, ladder=ladder(plan, state.weights))
+    return Step(key=key, next_weight=next_weights(plan, at)[stage], ladder=ladder(plan, at))
 
 
 def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
@@ -90,6 +92,10 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     RolloutState
         What to remember. With an intent: the weights to write.
     """
+    return pace(plan, _decide(plan, state, snapshot), snapshot.capacity)
+
+
+def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
     target = snapshot.target
     if isinstance(target, Problem):
         return break_off(state, target)
@@ -107,7 +113,8 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
         )
     live = target.shares[state.canary]
     if state.phase is Phase.ROLLING_BACK:
-        return _roll_back(plan, state, live)
+        returning = replace(state, returning_s=state.returning_s + snapshot.elapsed_s)
+        return _roll_back(plan, returning, live)
     state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot.assessment)
     if len(state.weights) != len(plan.stages):
         # The policy's stages were edited: what is there is adopted, with new evidence.
@@ -187,8 +194,13 @@ def _wait_for_canary(
         return replace(state, phase=after(state.phase, Trigger.BEGUN), reason="Adopted", message=message)
     if plan.observe_only:
         return replace(state, message=f"Observes: waits until someone gives {state.canary} traffic.")
+    if plan.capacity_gate and snapshot.capacity is not None and snapshot.capacity.learning:
+        return replace(state, message=f"{state.rollout} is ready; looks at what a request costs before the first step.")
+    never = refuse(plan, state, snapshot.capacity)
+    if never:
+        return never_fits(state, never)
     wanted = next_weights(plan, live)
-    return intend(state, live, wanted, reason="CanaryReady", message=f"{state.rollout} is ready: {show(wanted)}.")
+    return clear(plan, state, snapshot.capacity, wanted=wanted, reason="CanaryReady", why=f"{state.rollout} is ready")
 
 
 def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, live: Weights) -> RolloutState:
@@ -253,7 +265,9 @@ def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live
     held = watch_share(plan, state, snapshot)
     if held is not None:
         return held
-    return _go(plan, clear_share(state), snapshot.assessment.evidence)
+    state = clear_share(state)
+    eased = ease(plan, state, snapshot.capacity)
+    return eased if eased is not None else _go(plan, state, snapshot)
 
 
 def _drift(state: RolloutState, live: Weights) -> RolloutState:
@@ -278,8 +292,12 @@ def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:
     return hold(state, HoldReason.BLIND, health.message)
 
 
-def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutState:
+def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
     """Make the step that nothing forbids, if it is due."""
+    assert snapshot.assessment is not None, "without an assessment nothing goes forward"
+    evidence = snapshot.assessment.evidence
+    if is_under_way(state) and evidence.log_e < SUSPICION:
+        return follow(plan, state, snapshot.capacity, reason=state.reason, why="cleared before")
     bake = state.phase is Phase.BAKING
     dwell_s = plan.bake_s if bake else plan.dwell_min_s
     watched = f"{wording.duration(evidence.step_seconds)} at {show(state.weights)}"
@@ -288,26 +306,27 @@ def _go(plan: RolloutPlan, state: RolloutState, evidence: Evidence) -> RolloutSt
     if evidence.log_e >= SUSPICION:
         return replace(state, message=f"Suspicious, watches on: {wording.harm(evidence)}.")
     if bake:
-        return _advance(plan, state, reason="Baked", why=f"no harm in {watched}")
+        return _advance(plan, state, snapshot, reason="Baked", why=f"no harm in {watched}")
     if state.verdict is Verdict.PROVEN:
         why = f"proven in {watched}: {evidence.margins}"
-        return _advance(plan, state, reason="Proven", why=why, most=evidence.proven_weight)
+        return _advance(plan, state, snapshot, reason="Proven", why=why)
     entry = entry_weights(plan, state.weights, canary_rps=evidence.step_canary_requests / evidence.step_seconds)
     if not same(entry, state.weights) and min(evidence.proof.values(), default=0.0) > 0.0:
-        message = f"{show(state.weights)} are too few requests to prove anything by: begins with {show(entry)}."
-        return intend(state, state.weights, entry, reason="Entry", message=message)
+        why = f"{show(state.weights)} are too few requests to prove anything by"
+        return clear(plan, state, snapshot.capacity, wanted=entry, reason="Entry", why=why)
     if evidence.step_seconds < plan.dwell_max_s:
         return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
-    return _inconclusive(plan, state, evidence, watched)
+    return _inconclusive(plan, state, snapshot, evidence, watched)
 
 
-def _inconclusive(plan: RolloutPlan, state: RolloutState, evidence: Evidence, watched: str) -> RolloutState:
+def _inconclusive(
+    plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, evidence: Evidence, watched: str
+) -> RolloutState:
     lacking = wording.unproven(evidence)
     match plan.on_inconclusive:
         case OnInconclusive.ADVANCE:
-            return _advance(
-                plan, state, reason="Unproven", why=f"no verdict in {watched}, {lacking}; onInconclusive: advance"
-            )
+            why = f"no verdict in {watched}, {lacking}; onInconclusive: advance"
+            return _advance(plan, state, snapshot, reason="Unproven", why=why)
         case OnInconclusive.ROLLBACK:
             return abort(
                 plan, state, state.weights, reason="Inconclusive", message=f"No verdict in {watched}; {lacking}."
@@ -316,13 +335,13 @@ def _inconclusive(plan: RolloutPlan, state: RolloutState, evidence: Evidence, wa
             return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
 
 
-def _advance(plan: RolloutPlan, state: RolloutState, *, reason: str, why: str, most: float = FULL) -> RolloutState:
-    wanted = grown_weights(plan, state.weights, most=most)
+def _advance(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reason: str, why: str) -> RolloutState:
+    proven = snapshot.assessment.evidence.proven_weight if snapshot.assessment and reason == "Proven" else FULL
+    wanted = grown_weights(plan, state.weights, most=proven)
     if completes(wanted) and state.phase is Phase.PROGRESSING and plan.bake_s > 0:
         message = f"One more watch of {wording.duration(plan.bake_s)} at {show(state.weights)} before everybody gets it; {why}."
         baking = replace(state, phase=after(state.phase, Trigger.BAKE), reason=reason, message=message)
         return tell(baking, "Baking", Urgency.EVENT, message)
     if plan.observe_only:
         return replace(state, message=f"Would go on to {show(wanted)}: {why}.")
-    message = f"{show(state.weights)} to {show(wanted)}: {why}."
-    return intend(state, state.weights, wanted, reason=reason, message=message)
+    return clear(plan, state, snapshot.capacity, wanted=wanted, reason=reason, why=why)

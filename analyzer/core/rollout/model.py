@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from analyzer.core.capacity.demand import VersionCapacity
+from analyzer.core.capacity.giveback import Severity
 from analyzer.core.judge.types import Assessment, Evidence, JudgeState, Verdict
 from analyzer.core.rollout.phases import Phase
 
@@ -80,6 +82,9 @@ class RolloutPlan:
     canary_ready_s: float = 600.0
     blind_s: float = 1800.0
     sticky_users: bool = False
+    capacity_gate: bool = True
+    headroom: float = 0.2
+    return_within_s: float = 120.0
     limits: Limits = Limits()
 
 
@@ -169,6 +174,33 @@ class TelemetryHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class CapacityView:
+    """What the pods of both versions can do, and what they have to.
+
+    Attributes
+    ----------
+    stable, canary
+        The versions.
+    moving
+        Requests per second of the routes whose weights move.
+    stable_elsewhere, canary_elsewhere
+        Requests per second that a version gets from other routes.
+    learning
+        What a request costs is not known yet and will be within seconds.
+    severity
+        How bad the canary has been in the last intervals; None where nobody knows.
+    """
+
+    stable: VersionCapacity
+    canary: VersionCapacity
+    moving: float
+    stable_elsewhere: float = 0.0
+    canary_elsewhere: float = 0.0
+    learning: bool = False
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision may depend on besides policy and state.
 
@@ -184,6 +216,8 @@ class Snapshot:
         The judge's answer to this turn's telemetry.
     strays
         Proxies that do not split requests by the weight, in words; empty where none is known.
+    capacity
+        None: nothing is known of it, and nothing waits for it.
     """
 
     target: TargetView | Problem
@@ -191,6 +225,7 @@ class Snapshot:
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
     strays: str = ""
+    capacity: CapacityView | None = None
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
@@ -202,6 +237,7 @@ class HoldReason(StrEnum):
     BLIND = "Blind"
     DRIFT = "Drift"
     SAMPLE_RATIO = "SampleRatio"
+    CAPACITY = "Capacity"
     PAUSED = "Paused"
     UNREACHABLE = "Unreachable"
 
@@ -322,6 +358,10 @@ class RolloutState:
         When the present weights were read back, by the telemetry store's clock [unix seconds].
     weights_before
         The weights before these; empty where nobody knows them.
+    cleared
+        Weights that proof or dwelling allow, and pods may not yet [per cent]; empty where the weights are that far.
+    severity, returning_s, course
+        Of a rollback: how bad the canary is, time since it began [s], and in words how the traffic goes back.
     waiting_s, blind_s, mismatch_s
         Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
     judged
@@ -350,6 +390,10 @@ class RolloutState:
     interval_s: float | None = None
     weights_since_s: float | None = None
     weights_before: Weights = ()
+    cleared: Weights = ()
+    severity: Severity | None = None
+    returning_s: float = 0.0
+    course: str = ""
     waiting_s: float = 0.0
     blind_s: float = 0.0
     mismatch_s: float = 0.0

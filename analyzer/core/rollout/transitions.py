@@ -99,7 +99,16 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
     if plan.observe_only:
         said = tell_once(state, reason, Urgency.NOTICE, message, done="Nothing: the policy only observes.")
         return replace(said, reason=reason, message=f"Would roll back: {message}")
-    aborted = replace(state, phase=after(state.phase, Trigger.ABORT), reason=reason, message=message)
+    aborted = replace(
+        state,
+        phase=after(state.phase, Trigger.ABORT),
+        reason=reason,
+        message=message,
+        cleared=(),
+        returning_s=0.0,
+        severity=None,
+        course="",
+    )
     if not any_traffic(live):
         return zeroed(replace(aborted, weights=live), had_traffic=False)
     return intend(aborted, live, zero(plan), reason=reason, message=message)
@@ -115,6 +124,11 @@ _NEXT_FOR_PEOPLE = {
 }
 
 
+def urgency_of(reason: str) -> Urgency:
+    """Say who has to know of a rollback for this reason."""
+    return _QUIET_ABORTS.get(reason, Urgency.PAGE)
+
+
 def zeroed(state: RolloutState, *, had_traffic: bool = True) -> RolloutState:
     """End a rollout that lost its traffic."""
     ended = replace(
@@ -126,10 +140,12 @@ def zeroed(state: RolloutState, *, had_traffic: bool = True) -> RolloutState:
         judged=_judged(state, Judged(state.canary, state.canary_revision, Outcome.ROLLED_BACK, state.reason)),
     )
     done = f"All traffic is back on {state.stable}." if had_traffic else f"{state.canary} had no traffic; it stays so."
+    if had_traffic and state.course:
+        done = f"{done} {state.course}"
     return tell(
         ended,
         "RolledBack",
-        _QUIET_ABORTS.get(state.reason, Urgency.PAGE),
+        urgency_of(state.reason),
         f"Rolled back {state.rollout} ({state.reason}): {state.message}",
         done=done,
         to_do=_NEXT_FOR_PEOPLE.get(state.reason, ""),
@@ -185,7 +201,9 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
         return replace(state, intent=None)
     moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s, weights_before=intent.before)
     if state.phase is Phase.ROLLING_BACK:
-        return zeroed(moved)
+        return moved if any_traffic(moved.weights) else zeroed(moved)
+    if same(moved.weights, moved.cleared):
+        moved = replace(moved, cleared=())
     if completes(intent.after):
         return promoted(moved)
     if active_stage(intent.after) != active_stage(intent.before):

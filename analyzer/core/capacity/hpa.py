@@ -1,6 +1,7 @@
-"""The HPA's algorithm, pure: Kubernetes' `replica_calculator.go` and `horizontal.go` for CPU utilisation.
+"""The HPA's algorithm, pure: Kubernetes' `replica_calculator.go` and `horizontal.go` for metrics averaged over pods.
 
-Two steps: `recommend` from the pods' CPU, then `Stabiliser.decide` with stabilisation windows and rate limits.
+Two steps: `recommend` from the pods' use, then `Stabiliser.decide` with stabilisation windows and rate limits. The
+sandbox's autoscaler acts by it, and forecasts play it forward.
 """
 
 import math
@@ -8,64 +9,80 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from analyzer.ports import Object
-
 TOLERANCE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class PodCpu:
+class PodUse:
     """One pod, as the metrics API and its Ready condition show it.
 
     Attributes
     ----------
-    used_milli
-        CPU [millicores]; None where there is no sample yet.
+    used
+        In the metric's unit (CPU: millicores); None where there is no sample yet.
     ready
         False sets its sample aside.
     """
 
-    used_milli: float | None
+    used: float | None
     ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class CpuTarget:
-    """What each pod requests [millicores], and how much of it should be used [per cent]."""
+class Target:
+    """What an HPA wants of one metric.
 
-    request_milli: float
-    utilisation: int
+    Attributes
+    ----------
+    per_pod
+        Use wanted of each pod, in the metric's unit (CPU: millicores), > 0.
+    request
+        What each pod requests, in that unit, where the HPA's target is a utilisation; None where it is a value.
+    tolerance
+        Ratios so near to 1 move nothing.
+    """
+
+    per_pod: float
+    request: float | None = None
+    tolerance: float = TOLERANCE
 
     def ratio(self, used: Sequence[float]) -> float:
-        """Divide the utilisation by the wanted one; the first is a whole per cent, as in Kubernetes."""
-        return int(sum(used) * 100 / (self.request_milli * len(used))) / self.utilisation
+        """Divide the use by the wanted one; a utilisation is a whole per cent, as in Kubernetes."""
+        average = sum(used) / len(used)
+        if self.request is None:
+            return average / self.per_pod
+        return int(average * 100 / self.request) / round(self.per_pod * 100 / self.request)
+
+    @property
+    def busy(self) -> float:
+        """What a pod without a sample is taken to use on the way down: its request, or the target."""
+        return max(self.request or 0.0, self.per_pod)
+
+    def is_met(self, ratio: float) -> bool:
+        """Tell whether a ratio is too near to 1 to move anything."""
+        return 1 - self.tolerance <= ratio <= 1 + self.tolerance
 
 
-def recommend(current: int, *, pods: Sequence[PodCpu], target: CpuTarget) -> int:
-    """Recommend replicas from CPU alone.
+def recommend(current: int, *, pods: Sequence[PodUse], target: Target) -> int:
+    """Recommend replicas from one metric.
 
-    On the way up, pods without readiness or sample count as idle; on the way down, pods without a sample count as busy
-    with all that they request. An answer that this would turn round is no answer: `current` stays.
+    On the way up, pods without readiness or sample count as idle; on the way down, pods without a sample count as busy.
+    An answer that this would turn round is no answer: `current` stays.
     """
-    measured = [pod.used_milli for pod in pods if pod.ready and pod.used_milli is not None]
-    missing = sum(pod.ready and pod.used_milli is None for pod in pods)
+    measured = [pod.used for pod in pods if pod.ready and pod.used is not None]
+    missing = sum(pod.ready and pod.used is None for pod in pods)
     unready = sum(not pod.ready for pod in pods)
     if not measured:
         return current
     ratio = target.ratio(measured)
     up = ratio > 1
     if not missing and not (unready and up):
-        return current if _is_within_tolerance(ratio) else math.ceil(ratio * len(measured))
-    busy = target.request_milli * max(100, target.utilisation) / 100
-    measured += [0.0 if up else busy] * missing + [0.0] * (unready if up else 0)
+        return current if target.is_met(ratio) else math.ceil(ratio * len(measured))
+    measured += [0.0 if up else target.busy] * missing + [0.0] * (unready if up else 0)
     guarded = target.ratio(measured)
     wanted = math.ceil(guarded * len(measured))
     turned = (guarded > 1) != up or (wanted > current) != up
-    return current if _is_within_tolerance(guarded) or turned else wanted
-
-
-def _is_within_tolerance(ratio: float) -> bool:
-    return 1 - TOLERANCE <= ratio <= 1 + TOLERANCE
+    return current if target.is_met(guarded) or turned else wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +112,7 @@ DEFAULT_UP: Final = Rules(0, (Policy("Pods", 4, 15), Policy("Percent", 100, 15))
 DEFAULT_DOWN: Final = Rules(300, (Policy("Percent", 100, 15),))
 
 
-def parse_rules(spec: Object | None, *, default: Rules) -> Rules:
+def parse_rules(spec: Mapping[str, Any] | None, *, default: Rules) -> Rules:
     """Read `spec.behavior.scaleUp` or `.scaleDown`; what is not there is Kubernetes' default."""
     given: Mapping[str, Any] = spec or {}
     policies = tuple(Policy(p["type"], p["value"], p["periodSeconds"]) for p in given.get("policies") or ())

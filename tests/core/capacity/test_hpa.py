@@ -2,27 +2,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.errors import PolicyError
-from analyzer.ports import Object
-from analyzer.sandbox.autoscaler import parse_millicores, parse_target
-from analyzer.sandbox.hpa import (
+from analyzer.core.capacity.hpa import (
     DEFAULT_DOWN,
     DEFAULT_UP,
-    CpuTarget,
-    PodCpu,
+    PodUse,
     Policy,
     Rules,
     Stabiliser,
+    Target,
     parse_rules,
     recommend,
 )
 
-TARGET = CpuTarget(request_milli=100, utilisation=50)
+TARGET = Target(per_pod=50, request=100)
 BOUNDS = (1, 10)
 
 
 def recommend_for(*used: float, current: int | None = None) -> int:
-    return recommend(current or len(used), pods=[PodCpu(cpu) for cpu in used], target=TARGET)
+    return recommend(current or len(used), pods=[PodUse(cpu) for cpu in used], target=TARGET)
 
 
 def test_replicas_follow_the_ratio_of_use_to_target() -> None:
@@ -42,24 +39,24 @@ def test_beyond_a_tenth_replicas_move(used: float, wanted: int) -> None:
 
 
 def test_on_the_way_up_an_unready_pod_counts_as_idle() -> None:
-    pods = [PodCpu(150), PodCpu(None, ready=False), PodCpu(None, ready=False)]
+    pods = [PodUse(150), PodUse(None, ready=False), PodUse(None, ready=False)]
     assert recommend(3, pods=pods, target=TARGET) == 3
 
 
 def test_on_the_way_down_a_pod_without_a_sample_counts_as_busy() -> None:
-    assert recommend(3, pods=[PodCpu(20), PodCpu(20), PodCpu(None)], target=TARGET) == 3
-    assert recommend(4, pods=[PodCpu(10), PodCpu(10), PodCpu(10), PodCpu(None)], target=TARGET) == 3
+    assert recommend(3, pods=[PodUse(20), PodUse(20), PodUse(None)], target=TARGET) == 3
+    assert recommend(4, pods=[PodUse(10), PodUse(10), PodUse(10), PodUse(None)], target=TARGET) == 3
 
 
 def test_without_any_sample_replicas_stay() -> None:
-    assert recommend(7, pods=[PodCpu(None), PodCpu(None, ready=False)], target=TARGET) == 7
+    assert recommend(7, pods=[PodUse(None), PodUse(None, ready=False)], target=TARGET) == 7
 
 
 @given(
-    st.lists(st.builds(PodCpu, st.none() | st.floats(0, 500), st.booleans()), min_size=1, max_size=12),
+    st.lists(st.builds(PodUse, st.none() | st.floats(0, 500), st.booleans()), min_size=1, max_size=12),
 )
-def test_doubt_about_pods_never_scales_against_the_measured_ones(pods: list[PodCpu]) -> None:
-    measured = [pod.used_milli for pod in pods if pod.ready and pod.used_milli is not None]
+def test_doubt_about_pods_never_scales_against_the_measured_ones(pods: list[PodUse]) -> None:
+    measured = [pod.used for pod in pods if pod.ready and pod.used is not None]
     wanted = recommend(len(pods), pods=pods, target=TARGET)
     if not measured or all(use == 50 for use in measured):
         assert wanted == len(pods)
@@ -119,17 +116,3 @@ def test_a_decision_is_within_bounds_and_one_step_of_the_policies(recommendation
         wanted = hpa.decide(recommended, current=current, bounds=BOUNDS, now_s=15.0 * sync)
         assert 1 <= wanted <= min(10, max(current + 4, 2 * current))
         current = wanted
-
-
-def test_quantities_are_read_in_both_spellings() -> None:
-    assert parse_millicores("250m") == 250
-    assert parse_millicores("0.5") == 500
-    assert parse_millicores(2) == 2000
-
-
-def test_a_pod_without_a_cpu_request_is_refused(hpas: list[Object], manifests: list[Object]) -> None:
-    deployment = manifests[-1]
-    assert parse_target(hpas[1], deployment) == TARGET
-    del deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
-    with pytest.raises(PolicyError, match=r"HPA shop/helloworld-v2: a container of helloworld-v2 has no CPU request"):
-        parse_target(hpas[1], deployment)

@@ -1,0 +1,134 @@
+"""The reserve: while a rollout is in flight, the stable version's HPA is held at what taking everything back needs.
+
+Opt-in (`capacity.mode: reserve`), for it is the one thing besides weights that Serin writes. What was there is annotated on the
+object itself, with owner and expiry, so that any replica of Serin, or a person, can put it back; and it is put back only if
+nobody else changed it meanwhile.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from analyzer.core.capacity import Load, VersionCapacity, needed
+from analyzer.core.rollout import CapacityView
+from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
+
+ANNOTATION: Final = "serin.dev/reserve"
+LASTS_S: Final = 3600.0
+"""A reserve that nobody renews is stale after this."""
+
+_POINTER: Final = "/metadata/annotations/serin.dev~1reserve"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What is annotated.
+
+    Attributes
+    ----------
+    policy
+        `namespace/name` of the policy whose rollout holds it.
+    original
+        `minReplicas` as it was; None where it was not written.
+    floor
+        `minReplicas` as Serin wrote it.
+    expires_s
+        When it is stale [unix seconds].
+    """
+
+    policy: str
+    original: int | None
+    floor: int
+    expires_s: float
+
+    def dump(self) -> str:
+        """Write it for the annotation; a person can read it."""
+        expires = datetime.fromtimestamp(self.expires_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return json.dumps(
+            {"policy": self.policy, "originalMinReplicas": self.original, "minReplicas": self.floor, "expires": expires}
+        )
+
+
+def read_reserve(autoscaler: Object) -> Reserve | None:
+    """Read the annotation; None where there is none, or where it is not ours to understand."""
+    text = (autoscaler["metadata"].get("annotations") or {}).get(ANNOTATION)
+    if text is None:
+        return None
+    try:
+        found: Mapping[str, Any] = json.loads(text)
+        return Reserve(
+            policy=str(found["policy"]),
+            original=None if found["originalMinReplicas"] is None else int(found["originalMinReplicas"]),
+            floor=int(found["minReplicas"]),
+            expires_s=datetime.fromisoformat(found["expires"]).timestamp(),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def floor_for(capacity: CapacityView | None) -> int | None:
+    """Tell how many replicas the stable version needs to take everything back; None where nobody knows.
+
+    `maxReplicas` bounds it. A version whose HPA knows no cost keeps what it has.
+    """
+    if capacity is None or capacity.stable.scaler is None:
+        return None
+    stable: VersionCapacity = capacity.stable
+    load = Load(capacity.moving, elsewhere=capacity.stable_elsewhere)
+    need = needed(stable, load.at(100.0))
+    return None if need is None else min(need, capacity.stable.scaler.max_replicas)
+
+
+def hold_operations(autoscaler: Object, *, policy: str, floor: int, now_s: float) -> Sequence[PatchOperation]:
+    """Build the patch that holds `minReplicas` at `floor`, or at more; empty where nothing is to be written.
+
+    A reserve only grows while it is held; another policy's is not touched; what somebody else wrote since is theirs.
+    """
+    spec, held = autoscaler["spec"], read_reserve(autoscaler)
+    present = spec.get("minReplicas")
+    if held is not None and (held.policy != policy or present != held.floor):
+        return ()
+    original = held.original if held is not None else present
+    wanted = max(floor, held.floor if held is not None else 0, present or 1)
+    renewed = held is not None and held.expires_s - now_s > LASTS_S / 2
+    if wanted == (present or 1) and (held is None or renewed):
+        return ()
+    reserve = Reserve(policy=policy, original=original, floor=wanted, expires_s=now_s + LASTS_S)
+    annotated: list[PatchOperation] = []
+    if not autoscaler["metadata"].get("annotations"):
+        annotated.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+    annotated.append({"op": "add", "path": _POINTER, "value": reserve.dump()})
+    return [*_tests(autoscaler), {"op": "add", "path": "/spec/minReplicas", "value": wanted}, *annotated]
+
+
+def release_operations(autoscaler: Object) -> Sequence[PatchOperation]:
+    """Build the patch that puts `minReplicas` back as it was; where somebody changed it, only the annotation goes."""
+    held = read_reserve(autoscaler)
+    if held is None:
+        return ()
+    gone: PatchOperation = {"op": "remove", "path": _POINTER}
+    if autoscaler["spec"].get("minReplicas") != held.floor:
+        return [*_tests(autoscaler), gone]
+    back: PatchOperation = {"op": "remove", "path": "/spec/minReplicas"}
+    if held.original is not None:
+        back = {"op": "replace", "path": "/spec/minReplicas", "value": held.original}
+    return [*_tests(autoscaler), back, gone]
+
+
+def _tests(autoscaler: Object) -> list[PatchOperation]:
+    """Write only on what was read: the same object, the same value, the same annotation."""
+    metadata, spec = autoscaler["metadata"], autoscaler["spec"]
+    tests: list[PatchOperation] = [{"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}]
+    if "minReplicas" in spec:
+        tests.append({"op": "test", "path": "/spec/minReplicas", "value": spec["minReplicas"]})
+    text = (metadata.get("annotations") or {}).get(ANNOTATION)
+    if text is not None:
+        tests.append({"op": "test", "path": _POINTER, "value": text})
+    return tests
+
+
+def autoscaler_ref(autoscaler: Object) -> Ref:
+    """Name an HPA."""
+    return Ref(HORIZONTAL_POD_AUTOSCALER, autoscaler["metadata"]["namespace"], autoscaler["metadata"]["name"])

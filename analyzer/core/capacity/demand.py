@@ -1,0 +1,183 @@
+"""What pods can carry, and how many of them an HPA will want."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from analyzer.core.capacity.cost import Cost
+from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, Rules, Target
+
+DOUBT: Final = 1.0
+"""Standard deviations of the cost that a promise of capacity keeps to spare."""
+
+_LIFT: Final = 1.05
+"""A pod may be loaded this far beyond the point where its HPA begins to scale up, headroom or not: below it the HPA would
+never grow, and a step would wait for ever."""
+
+_MOST_ROUNDS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric that an HPA scales by.
+
+    Attributes
+    ----------
+    name
+        For people: `cpu`, `cpu of container app`, `pods metric requests_per_second`.
+    target
+        What the HPA wants.
+    saturation
+        Use at which a pod is full, in the metric's unit. For CPU its request: more than that is nobody's promise.
+    """
+
+    name: str
+    target: Target
+    saturation: float
+
+    @property
+    def lift(self) -> float:
+        """Use at which the HPA certainly grows."""
+        return self.target.per_pod * (1.0 + self.target.tolerance) * _LIFT
+
+    def allowed(self, headroom: float) -> float:
+        """Give the use that a pod may be brought to: `headroom` [ratio] is spared where that lets the HPA grow."""
+        return max(self.saturation / (1.0 + headroom), min(self.lift, self.saturation))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """An HPA.
+
+    Attributes
+    ----------
+    name
+        Of the object.
+    min_replicas, max_replicas
+        Its bounds.
+    metrics
+        What it scales by; the largest recommendation counts. Metrics that no request can be mapped to are left out and
+        named in `unknown`.
+    up, down
+        `spec.behavior`.
+    sync_s
+        From one decision to the next [s] (`--horizontal-pod-autoscaler-sync-period`).
+    unknown
+        Metrics that nothing can be foretold of.
+    """
+
+    name: str
+    min_replicas: int
+    max_replicas: int
+    metrics: tuple[Metric, ...] = ()
+    up: Rules = DEFAULT_UP
+    down: Rules = DEFAULT_DOWN
+    sync_s: float = 15.0
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCapacity:
+    """One version's pods and what scales them.
+
+    Attributes
+    ----------
+    name
+        The version.
+    replicas, ready
+        Pods wanted by the Deployment, and pods that can answer [count].
+    scaler
+        Its HPA; None where it has none, or where the HPA is switched off (no replicas).
+    costs
+        Per metric of the scaler, what a request costs; None where nothing is known.
+    startup_s
+        From the making of a pod to its readiness [s].
+    unknown
+        Why nothing can be said, in words; empty where something can.
+    """
+
+    name: str
+    replicas: int
+    ready: int
+    scaler: Scaler | None = None
+    costs: tuple[Cost | None, ...] = ()
+    startup_s: float = 30.0
+    unknown: str = ""
+
+    @property
+    def known(self) -> tuple[tuple[Metric, Cost], ...]:
+        """The metrics whose cost is known."""
+        if self.scaler is None:
+            return ()
+        return tuple((m, c) for m, c in zip(self.scaler.metrics, self.costs, strict=True) if c is not None)
+
+
+def carries(version: VersionCapacity, *, headroom: float, pods: int | None = None) -> float | None:
+    """Tell how many requests per second ready pods can be given.
+
+    Parameters
+    ----------
+    version
+        Whose.
+    headroom
+        Spare capacity to keep [ratio].
+    pods
+        How many; None: those that are ready now.
+
+    Returns
+    -------
+    float or None
+        [requests/s]; None where it cannot be known.
+    """
+    count = version.ready if pods is None else pods
+    loads = [cost.load_at(metric.allowed(headroom), doubt=DOUBT) for metric, cost in version.known]
+    return count * min(loads) if loads else None
+
+
+def saturates(version: VersionCapacity, *, pods: int | None = None) -> float | None:
+    """Tell at how many requests per second ready pods are expected to be full [requests/s]; None where nobody knows."""
+    count = version.ready if pods is None else pods
+    loads = [cost.load_at(metric.saturation) for metric, cost in version.known]
+    return count * min(loads) if loads else None
+
+
+def needed(version: VersionCapacity, load: float) -> int | None:
+    """Tell how many replicas the HPA settles at, coming from those that there are.
+
+    Parameters
+    ----------
+    version
+        Whose.
+    load
+        [requests/s].
+
+    Returns
+    -------
+    int or None
+        At least `minReplicas`; `maxReplicas` does not bound it, so that a need beyond can be seen. None where it cannot
+        be known.
+    """
+    if version.scaler is None or not version.known:
+        return None
+    replicas = max(version.replicas, 1)
+    for _ in range(_MOST_ROUNDS):
+        wanted = max(_recommended(metric, cost, load=load, replicas=replicas) for metric, cost in version.known)
+        wanted = max(wanted, version.scaler.min_replicas)
+        if wanted == replicas:
+            break
+        replicas = wanted
+    return replicas
+
+
+def _recommended(metric: Metric, cost: Cost, *, load: float, replicas: int) -> int:
+    use = cost.use(load / replicas)
+    ratio = metric.target.ratio([use])
+    if metric.target.is_met(ratio):
+        return replicas
+    return max(1, math.ceil(ratio * replicas - 1e-9))
+
+
+def pods_carry(version: VersionCapacity, load: float, *, also: str = "") -> str:
+    """Say what ready pods carry [requests/s]: `v1's 2 ready pods carry 90 requests/s`."""
+    pods, carry = ("pod", "carries") if version.ready == 1 else ("pods", "carry")
+    return f"{version.name}'s {version.ready} ready {pods}{also} {carry} {load:.4g} requests/s"

@@ -1,0 +1,133 @@
+"""Two HPAs and one set of weights: whole turns against a model whose pods fill up and whose HPAs follow."""
+
+from typing import Any
+
+import pytest
+
+from analyzer.core.rollout import HoldReason
+from tests.app.loop import Loop
+from tests.app.model import POLICY, Behaviour
+from tests.app.scaling import FULL, ScalingMesh
+
+STAGES = [{"route": "primary", "weights": [10, 30, 60, 90, 100]}]
+JUDGE: dict[str, Any] = {
+    "dwell": {"min": "30s", "max": "60s"}, "bake": "60s", "harmBudget": "2%", "latency": {"warmUp": "0s"},
+}  # fmt: skip
+
+
+def scaling_loop(*, start: int = 10, startup_s: float = 15.0, **capacity: Any) -> Loop:
+    mesh = ScalingMesh(startup_s=startup_s)
+    mesh.set_policy(stages=STAGES, judge=JUDGE, capacity=capacity)
+    mesh.set_weights(100 - start, start)
+    return Loop(mesh)
+
+
+def told(loop: Loop) -> list[str]:
+    return [entry["reason"] for entry in loop.mesh.read(POLICY)["status"]["history"]]
+
+
+def weight(loop: Loop) -> int:
+    return loop.mesh.weights()["v2"]
+
+
+def mesh_of(loop: Loop) -> ScalingMesh:
+    assert isinstance(loop.mesh, ScalingMesh)
+    return loop.mesh
+
+
+async def test_a_harmless_release_is_promoted_without_a_request_that_had_no_pod() -> None:
+    loop = scaling_loop(startup_s=60.0)
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+    mesh = mesh_of(loop)
+    assert dict(mesh.refused) == {"v1": 0, "v2": 0}
+    assert loop.weights[-1] == 100
+    assert len(loop.weights) > 5, f"steps beyond ready pods are split: {loop.weights}"
+
+
+async def test_without_the_gate_the_same_release_fails_for_want_of_pods() -> None:
+    loop = scaling_loop(startup_s=60.0, mode="off")
+    await loop.until(lambda: loop.phase in {"Promoted", "RolledBack"}, cycles=400)
+    assert mesh_of(loop).refused["v2"] > 100
+
+
+async def shrunk(loop: Loop) -> None:
+    """Go to 90 % and wait until the stable version's HPA has shrunk it to one pod."""
+    await loop.until(lambda: weight(loop) == 90 and mesh_of(loop).ready["v1"] == 1, cycles=400)
+    mesh_of(loop).refused.clear()
+    mesh_of(loop).failed.clear()
+
+
+async def failed_after_turning_bad(error_rate: float, **capacity: Any) -> tuple[int, int, Loop]:
+    loop = scaling_loop(**capacity)
+    await shrunk(loop)
+    mesh_of(loop).behaviours["v2"] = Behaviour(error_rate=error_rate)
+    await loop.until(lambda: loop.phase == "RolledBack", cycles=100)
+    for _ in range(40):
+        await loop.cycle()
+    mesh = mesh_of(loop)
+    return mesh.failed["v2"], mesh.refused["v1"], loop
+
+
+async def test_a_rollback_onto_a_shrunk_stable_version_hurts_a_third_of_one_jump() -> None:
+    _, by_overload, jumped = await failed_after_turning_bad(0.3, rollbackWithin="0s")
+    assert jumped.weights[-1] == 0
+    assert by_overload > 1000
+    by_canary, overloaded, ramped = await failed_after_turning_bad(0.3)
+    assert overloaded == 0
+    assert by_canary + overloaded < by_overload / 3 + 0.3 * 180 * 25, f"{by_canary} + {overloaded} of {by_overload}"
+    assert ramped.weights[-1] == 0
+    back = ramped.weights[ramped.weights.index(90) + 1 :]
+    assert back[0] > 0
+    assert back == sorted(back, reverse=True)
+
+
+async def test_the_stable_version_is_never_given_more_than_its_pods_serve() -> None:
+    loop = scaling_loop()
+    await shrunk(loop)
+    mesh_of(loop).behaviours["v2"] = Behaviour(error_rate=0.3)
+    for _ in range(60):
+        await loop.cycle()
+        mesh = mesh_of(loop)
+        assert 200.0 * mesh.in_effect["v1"] / 100 <= mesh.ready["v1"] * FULL
+        if loop.phase == "RolledBack":
+            break
+    assert loop.phase == "RolledBack"
+    assert told(loop)[-2:] == ["RollingBack", "RolledBack"]
+
+
+async def test_an_overloaded_canary_is_eased_and_not_rolled_back() -> None:
+    """A pod of the canary vanishes at 60 %: what fails then is no fault of the release."""
+    loop = scaling_loop()
+    await loop.until(lambda: weight(loop) == 60 and mesh_of(loop).ready["v2"] >= 2, cycles=400)
+    for _ in range(8):
+        await loop.cycle()
+    mesh_of(loop).ready["v2"] = 1
+    mesh_of(loop).settle("v2")
+    await loop.until(lambda: weight(loop) < 60, cycles=10)
+    assert loop.state.reason == "CapacityLost"
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+
+
+async def test_a_service_too_large_for_the_canarys_hpa_is_refused_before_the_first_request() -> None:
+    mesh = ScalingMesh(requests_per_s=800.0)
+    mesh.ready["v1"] = 10
+    mesh.set_policy(stages=STAGES, judge=JUDGE)
+    mesh.set_weights(100, 0)
+    loop = Loop(mesh)
+    await loop.until(lambda: loop.state.hold is not None and loop.state.hold.reason is HoldReason.CAPACITY, cycles=60)
+    assert loop.phase == "Pending"
+    assert mesh.weights()["v2"] == 0
+    assert "maxReplicas" in loop.state.message
+    assert told(loop).count("CapacityNeverFits") == 1
+
+
+@pytest.mark.parametrize("broken", ["no hpa", "no metric"])
+async def test_where_capacity_is_unknown_the_rollout_goes_on(broken: str) -> None:
+    loop = scaling_loop()
+    mesh = mesh_of(loop)
+    mesh.startup_s = 0.0
+    if broken == "no hpa":
+        mesh.set_policy(capacity={"mode": "gate"})
+        mesh.ready["v2"] = 5
+        mesh._scale = lambda version: None  # type: ignore[method-assign]
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)

@@ -1,0 +1,83 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.core.capacity import Cost, Samples, fit
+
+STABLE = Cost(intercept=20.0, slope=5.0)
+
+
+def seen(
+    loads: list[float], *, slope: float = 5.0, intercept: float = 20.0, noise: float = 0.0, seed: int = 1
+) -> Samples:
+    rng, samples = random.Random(seed), Samples()
+    for load in loads:
+        samples = samples.add(load, intercept + slope * load + rng.gauss(0, noise))
+    return samples
+
+
+def fitted(samples: Samples, *, other: Cost | None = None) -> Cost:
+    cost = fit(samples, other=other)
+    assert cost is not None
+    return cost
+
+
+def test_nothing_is_known_of_a_version_that_was_never_seen() -> None:
+    assert fit(Samples()) is None
+    assert fit(Samples(), other=STABLE) is STABLE
+
+
+def test_loads_that_differ_tell_intercept_and_slope() -> None:
+    cost = fitted(seen([5, 10, 20, 40, 10, 30] * 5, noise=2.0))
+    assert cost.slope == pytest.approx(5.0, rel=0.1)
+    assert cost.intercept == pytest.approx(20.0, abs=10.0)
+
+
+def test_one_load_alone_overstates_what_more_of_it_needs() -> None:
+    cost = fitted(seen([10.0] * 20))
+    assert cost.use(10.0) == pytest.approx(70.0, rel=0.02)
+    assert cost.use(40.0) >= 20.0 + 5.0 * 40.0
+
+
+def test_an_idle_canary_is_taken_to_cost_what_the_stable_version_does() -> None:
+    cost = fitted(seen([0.5] * 20), other=STABLE)
+    assert cost.slope == pytest.approx(5.0, rel=0.1)
+
+
+def test_a_dearer_canary_is_found_as_soon_as_it_has_traffic() -> None:
+    cost = fitted(seen([30.0] * 20, slope=8.0), other=STABLE)
+    assert cost.slope == pytest.approx(8.0, rel=0.1)
+
+
+def test_doubt_lowers_what_a_pod_is_trusted_with_but_not_to_nothing() -> None:
+    cost = fitted(seen([0.5] * 3), other=STABLE)
+    expected = cost.load_at(100.0)
+    assert 0.5 * expected <= cost.load_at(100.0, doubt=1.0) < expected
+    assert cost.load_at(10.0, doubt=1.0) == 0.0, "below what an idle pod uses nothing is carried"
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    samples = seen([10.0, 30.0] * 100, slope=20.0)
+    for load in [10.0, 30.0] * 200:
+        samples = samples.add(load, 20.0 + 5.0 * load)
+    assert fitted(samples).slope == pytest.approx(5.0, rel=0.1)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1e5), st.floats(0.0, 1e6)), max_size=30),
+    st.none()
+    | st.builds(Cost, st.floats(0.0, 1e3), st.floats(1e-3, 1e3), st.floats(0, 1e4), st.just(0.0), st.floats(0, 1e3)),
+)
+def test_a_request_always_costs_something_and_an_idle_pod_never_less_than_nothing(
+    points: list[tuple[float, float]], other: Cost | None
+) -> None:
+    samples = Samples()
+    for load, use in points:
+        samples = samples.add(load, use)
+    cost = fit(samples, other=other)
+    if cost is not None:
+        assert cost.intercept >= 0.0
+        assert cost.slope > 0.0
+        assert cost.load_at(100.0, doubt=1.0) >= 0.0

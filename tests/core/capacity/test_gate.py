@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.core.capacity import Cost, Gate, Load, Metric, Scaler, VersionCapacity, admit, carries, needed
+from analyzer.core.capacity.demand import saturates
+from analyzer.core.capacity.hpa import PodUse, Stabiliser, Target, recommend
+
+# A pod requests 500 m and should use half; a request costs 5 ms of CPU: 45 requests/s at the target, 95 when full.
+CPU = Metric("cpu", Target(per_pod=250, request=500), saturation=500)
+COST = Cost(intercept=25.0, slope=5.0)
+HPA = Scaler("canary", min_replicas=1, max_replicas=10, metrics=(CPU,))
+
+
+def version(replicas: int = 1, *, ready: int | None = None, scaler: Scaler | None = HPA) -> VersionCapacity:
+    costs = (COST,) * len(scaler.metrics) if scaler else ()
+    return VersionCapacity(
+        "v2", replicas, replicas if ready is None else ready, scaler=scaler, costs=costs, startup_s=15.0
+    )
+
+
+def test_pods_carry_what_their_headroom_leaves() -> None:
+    assert saturates(version(2)) == pytest.approx(190.0)
+    assert carries(version(2), headroom=0.2) == pytest.approx(2 * (500 / 1.2 - 25) / 5)
+    assert carries(version(2, ready=0), headroom=0.2) == 0.0
+    assert carries(version(scaler=None), headroom=0.2) is None
+
+
+def test_the_hpa_settles_at_the_replicas_that_its_algorithm_gives() -> None:
+    assert needed(version(), 200.0) == 5
+    assert needed(version(5), 215.0) == 5, "within the tolerance nothing moves"
+    assert needed(version(), 0.0) == 1
+
+
+def test_with_several_metrics_the_largest_need_counts() -> None:
+    requests = Metric("requests", Target(per_pod=20.0), saturation=40.0)
+    both = VersionCapacity("v2", 1, 1, scaler=replace(HPA, metrics=(CPU, requests)), costs=(COST, Cost(0.0, 1.0)))
+    assert needed(both, 200.0) == 10
+    assert saturates(both) == pytest.approx(40.0)
+
+
+def test_a_step_that_ready_pods_carry_is_made() -> None:
+    assert admit(version(2), Load(200.0, weight=10.0), wanted=60.0, headroom=0.2).gate is Gate.OPEN
+
+
+def test_a_step_beyond_ready_pods_is_split_and_the_rest_waits() -> None:
+    passage = admit(version(1), Load(200.0, weight=10.0), wanted=60.0, headroom=0.2)
+    assert (passage.gate, passage.weight) == (Gate.PART, 39.0)
+    assert passage.eta_s == pytest.approx(30.0, abs=20.0)
+    assert passage.reason == (
+        "60 % is 120 requests/s, and v2's 1 ready pod carries 78.33 requests/s: waits for its HPA, expected in "
+        f"{passage.eta_s:.0f} s"
+    )
+
+
+def test_pending_pods_are_no_capacity() -> None:
+    passage = admit(version(4, ready=1), Load(200.0, weight=39.0), wanted=60.0, headroom=0.2)
+    assert (passage.gate, passage.weight) == (Gate.WAIT, 39.0)
+    assert "1 ready pod (3 more starting)" in passage.reason
+
+
+def test_what_never_fits_is_refused_with_the_weight_that_does() -> None:
+    passage = admit(version(1), Load(2000.0), wanted=50.0, headroom=0.2)
+    assert passage.gate is Gate.NEVER
+    assert passage.fits is not None
+    assert (needed(version(1), 20.0 * passage.fits) or 99) <= 10
+    assert (needed(version(1), 20.0 * (passage.fits + 1)) or 0) > 10
+    assert "raise its maxReplicas to 21" in passage.reason
+
+
+def test_a_first_per_cent_that_overloads_the_only_pod_says_what_a_person_has_to_do() -> None:
+    roomy = version(1, scaler=replace(HPA, max_replicas=1000))
+    passage = admit(roomy, Load(20_000.0), wanted=1.0, headroom=0.2)
+    assert passage.gate is Gate.WAIT
+    assert passage.eta_s is None
+    assert passage.reason.endswith("set minReplicas of HorizontalPodAutoscaler canary to 3 for the rollout")
+
+
+def test_unknown_capacity_lets_the_step_through_and_says_so() -> None:
+    passage = admit(replace(version(scaler=None), unknown="v2 has no HPA"), Load(200.0), wanted=50.0, headroom=0.2)
+    assert (passage.gate, passage.sure, passage.reason) == (Gate.OPEN, False, "v2 has no HPA")
+
+
+metrics = st.builds(
+    lambda request, target, cost_share, idle: (
+        Metric("cpu", Target(per_pod=request * target / 100, request=request), saturation=request),
+        Cost(intercept=idle * request, slope=cost_share * request),
+    ),
+    st.floats(50, 4000),
+    st.integers(30, 95),
+    st.floats(0.0005, 0.05),
+    st.floats(0.0, 0.15),
+)
+scenes = st.tuples(
+    metrics,
+    st.integers(1, 20),  # replicas
+    st.integers(0, 20),  # ready at most
+    st.integers(20, 60),  # maxReplicas
+    st.floats(0.5, 5000),  # requests/s
+    st.floats(0, 1),
+    st.integers(0, 99),
+    st.integers(1, 100),
+    st.floats(0, 0.5),
+)
+
+
+@given(scenes)
+def test_a_step_is_never_taken_onto_missing_capacity(scene: tuple) -> None:  # type: ignore[type-arg]
+    (metric, cost), replicas, ready, most, moving, elsewhere, weight, step, headroom = scene
+    scaler = Scaler("hpa", 1, most, (metric,))
+    it = VersionCapacity("v2", replicas, min(ready, replicas), scaler=scaler, costs=(cost,))
+    load = Load(moving, elsewhere=elsewhere * moving, weight=float(weight))
+    passage = admit(it, load, wanted=float(min(100, weight + step)), headroom=headroom)
+    assert weight <= passage.weight <= min(100, weight + step)
+    if passage.gate in {Gate.OPEN, Gate.PART}:
+        full = saturates(it) or 0.0
+        assert load.at(passage.weight) <= full * (1 + 1e-9)
+        assert (needed(it, load.at(passage.weight)) or 0) <= most
+
+
+@given(scenes)
+def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ignore[type-arg]
+    (metric, cost), _, _, _, moving, _, weight, step, headroom = scene
+    scaler = Scaler("hpa", 1, 1_000_000, (metric,))
+    load = Load(moving, weight=float(weight))
+    wanted = float(min(100, weight + step))
+    it = VersionCapacity("v2", 1, 1, scaler=scaler, costs=(cost,))
+    pods = needed(it, load.at(weight)) or 1
+    it = replace(it, replicas=pods, ready=pods)
+    for _ in range(200):
+        passage = admit(it, load, wanted=wanted, headroom=headroom)
+        load = replace(load, weight=passage.weight)
+        if passage.gate is Gate.OPEN:
+            return
+        # The real HPA's algorithm, at the load that the gate allows; its new pods get ready.
+        use = cost.use(load.at(load.weight) / it.ready)
+        recommended = recommend(it.ready, pods=[PodUse(use)] * it.ready, target=metric.target)
+        grown = Stabiliser().decide(recommended, current=it.ready, bounds=(1, 1_000_000), now_s=0.0)
+        if grown <= it.ready and passage.gate is Gate.WAIT:
+            assert "set minReplicas" in passage.reason, "a wait that nothing ends has to be told to a person"
+            return
+        it = replace(it, replicas=max(grown, it.ready), ready=max(grown, it.ready))
+    pytest.fail(f"still waiting at {load.weight} %: {passage.reason}")
