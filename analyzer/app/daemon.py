@@ -10,8 +10,9 @@ import structlog
 from analyzer.app.cache import ClusterCache
 from analyzer.app.judging import Judging
 from analyzer.app.reconcile import Reconciler
+from analyzer.app.reserve import release_orphans
 from analyzer.app.runner import Runner
-from analyzer.app.writer import Services
+from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import RolloutState
 from analyzer.errors import LeadershipLost, SerinError
 from analyzer.ports import (
@@ -44,6 +45,8 @@ DRAIN_S = 5.0
 """Time for alerts to go out after SIGTERM. Those that do not are in `.status` and are sent by the next leader."""
 
 _SILENT_S = 60.0
+_ORPHANS_S = 30.0
+_NOBODY = Ref(CANARY_POLICY, "", "")
 
 
 class Changes:
@@ -125,6 +128,7 @@ class Daemon:
                 background.create_task(self.cache.run(), name="cache"),
                 background.create_task(self._judging.run(), name="judging"),
                 background.create_task(self._services.outbox.run(), name="outbox"),
+                background.create_task(self._release_orphans(), name="reserves"),
             ]
             try:
                 await self._until_synced()
@@ -183,6 +187,17 @@ class Daemon:
         log.info("serin stops", policies=len(self._runners))
         for runner in (*self._runners.values(), *self._leaving):
             runner.stop()
+
+    async def _release_orphans(self) -> None:
+        """Give back, from time to time, what deleted policies held of autoscalers."""
+        await self.cache.synced.wait()
+        while True:
+            if self.leads and not self._services.dry_run:
+                try:
+                    await release_orphans(self.cache, Writer(self._services, _NOBODY))
+                except (SerinError, TimeoutError) as error:
+                    log.warning("reserve of a deleted policy not given back", error=str(error) or "time-out")
+            await asyncio.sleep(_ORPHANS_S)
 
     async def _refresh(self) -> None:
         """Read the policies as the leader before left them. The watch may be a moment behind, and people be told twice."""

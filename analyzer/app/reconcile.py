@@ -10,19 +10,19 @@ import structlog
 
 from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
-from analyzer.app.orders import order_of, question_of, splits_by_weight
+from analyzer.app.observe import Observed, observe
+from analyzer.app.orders import order_of, question_of
 from analyzer.app.patch import kubectl_command, weight_patch
-from analyzer.app.plan import rollout_plan
 from analyzer.app.report import Reporter
+from analyzer.app.reserve import floor_for, keep_reserves
 from analyzer.app.status import read_status, stamp_notices
-from analyzer.app.target import ObservedTarget, observe_target, shares
+from analyzer.app.target import ObservedTarget, shares
 from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import (
     IN_FLIGHT,
     CapacityView,
     Phase,
     Problem,
-    RolloutPlan,
     RolloutState,
     Snapshot,
     Weights,
@@ -31,11 +31,10 @@ from analyzer.core.rollout import (
     write_failed,
 )
 from analyzer.core.rollout.transitions import abort, break_off
-from analyzer.errors import ConflictError, LeadershipLost, PolicyError, SerinError, TerminalError, TransientError
-from analyzer.policy.model import CanaryPolicy, OnDelete
-from analyzer.policy.parse import parse_policy
+from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
+from analyzer.policy.model import CapacityMode, OnDelete
 from analyzer.policy.routes import resolve_routes
-from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, PatchOperation, Ref
+from analyzer.ports import Object, PatchOperation, Ref
 
 log = structlog.get_logger("serin.turn")
 
@@ -47,6 +46,9 @@ _MATERIAL = (
     "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
+
+_RESERVED = frozenset({Phase.PROGRESSING, Phase.BAKING, Phase.ROLLING_BACK})
+"""While the stable version has given traffic away, it may have to take it back."""
 
 _GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
 
@@ -75,20 +77,6 @@ class TurnResult:
     wait_s: float
     interest: frozenset[Ref] | None = None
     failure: TransientError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A policy that works, with all that it points to."""
-
-    policy: CanaryPolicy
-    plan: RolloutPlan
-    target: ObservedTarget
-
-    @property
-    def virtual_service(self) -> Ref:
-        """Name the object whose weights move."""
-        return Ref(VIRTUAL_SERVICE, self.policy.metadata.namespace, self.policy.spec.target.virtual_service)
 
 
 class Reconciler:
@@ -148,6 +136,7 @@ class Reconciler:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
+        await self._keep_reserve(observed, state, capacity)
         failure = await self._finish(obj, state, receivers=observed.policy.spec.alerts)
         order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
@@ -176,43 +165,8 @@ class Reconciler:
         return self._state
 
     def _observe(self, obj: Object) -> Observed | Problem:
-        try:
-            policy = parse_policy(obj)
-        except PolicyError as error:
-            salvaged = _salvage(obj) if self._state.phase is Phase.ROLLING_BACK else None
-            if salvaged is None:
-                return Problem(error.reason, str(error))
-            policy = salvaged
-        taken = self._taken(policy)
-        if taken is not None:
-            return taken
-        target = observe_target(self._services.cache, policy)
-        if isinstance(target, Problem):
-            return target
-        plan = rollout_plan(policy)
-        plan = replace(
-            plan,
-            observe_only=plan.observe_only or self._services.dry_run,
-            sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
-        )
-        return Observed(policy, plan, target)
-
-    def _taken(self, policy: CanaryPolicy) -> Problem | None:
-        """Two policies on one VirtualService would fight: the older one has it."""
-        target = policy.spec.target.virtual_service
-        rivals = [
-            other
-            for other in self._services.cache.list(CANARY_POLICY, self.ref.namespace)
-            if ((other.get("spec") or {}).get("target") or {}).get("virtualService") == target
-        ]
-        first = min((_age(rival) for rival in rivals), default=("", self.ref.name))[1]
-        if first == self.ref.name:
-            return None
-        return Problem(
-            "TargetTaken",
-            f"VirtualService {target} already has a policy, {first}, which is older: "
-            "delete one of the two, or join their stages in one policy.",
-        )
+        due = self._state.phase is Phase.ROLLING_BACK
+        return observe(self._services.cache, obj, self.ref, salvage=due, dry_run=self._services.dry_run)
 
     def _view_capacity(
         self, observed: Observed, state: RolloutState, answer: JudgeAnswer | None
@@ -223,6 +177,20 @@ class Reconciler:
         if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
             return None
         return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
+
+    async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
+        """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
+        wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
+        workload = observed.target.workloads.get(state.stable)
+        held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
+        floor = floor_for(capacity) if held is not None else None
+        now_s = self._services.clock.now_s()
+        try:
+            await keep_reserves(self._services.cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s)
+        except LeadershipLost:
+            raise
+        except SerinError as error:
+            log.warning("reserve not written", policy=self.key, error=str(error))
 
     def _elapsed(self) -> float:
         now_s = self._services.clock.monotonic_s()
@@ -240,7 +208,7 @@ class Reconciler:
         operations = self._weight_patch(observed.target, state)
         try:
             obj, state = await self._record_intent(obj, state)
-            await self._writer.weights(observed.virtual_service, operations)
+            await self._writer.patch(observed.virtual_service, operations)
             live = await self._read_back(observed, state.canary)
         except (TransientError, TerminalError) as error:
             self._failures += 1
@@ -360,7 +328,7 @@ class Reconciler:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
-            await self._writer.weights(observed.virtual_service, operations)
+            await self._writer.patch(observed.virtual_service, operations)
             state = settle(state, await self._read_back(observed, state.canary), now_s=None)
         self._state = state = stamp_notices(state, self._services.clock.now_s())
         self._reporter.offer(obj, state, receivers=observed.policy.spec.alerts)
@@ -370,23 +338,6 @@ class Reconciler:
     def key(self) -> str:
         """`namespace/name`, as logs and orders name the policy."""
         return f"{self.ref.namespace}/{self.ref.name}"
-
-
-def _salvage(obj: Object) -> CanaryPolicy | None:
-    """Read as much of an invalid policy as a rollback needs: where the weights are. A due rollback waits for no typo."""
-    spec = obj.get("spec") or {}
-    wanted = {name: spec[name] for name in ("target", "stages") if name in spec}
-    for kept in (wanted, {"target": wanted.get("target")}):
-        try:
-            return parse_policy({**obj, "spec": kept})
-        except PolicyError:
-            continue
-    return None
-
-
-def _age(policy: Object) -> tuple[str, str]:
-    metadata = policy["metadata"]
-    return metadata.get("creationTimestamp") or "", metadata["name"]
 
 
 def _telemetry_now(answer: JudgeAnswer | None) -> float | None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from analyzer.app.view import ClusterView
+from analyzer.app.writer import Writer
 from analyzer.core.capacity import Load, VersionCapacity, needed
 from analyzer.core.rollout import CapacityView
-from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
+from analyzer.ports import CANARY_POLICY, HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
 
 ANNOTATION: Final = "serin.dev/reserve"
 LASTS_S: Final = 3600.0
@@ -132,3 +134,54 @@ def _tests(autoscaler: Object) -> list[PatchOperation]:
 def autoscaler_ref(autoscaler: Object) -> Ref:
     """Name an HPA."""
     return Ref(HORIZONTAL_POD_AUTOSCALER, autoscaler["metadata"]["namespace"], autoscaler["metadata"]["name"])
+
+
+# --- writing -------------------------------------------------------------------------------------------------------------
+
+
+async def keep_reserves(
+    cache: ClusterView, writer: Writer, policy: Ref, *, deployment: str | None, floor: int | None, now_s: float
+) -> None:
+    """Hold the HPA of `deployment` at `floor`, and give back every other reserve of this policy.
+
+    Without a deployment all are given back. Without a floor a reserve that is held stays, and none is begun.
+
+    Raises
+    ------
+    SerinError
+        As the port says; another turn tries again.
+    """
+    key = f"{policy.namespace}/{policy.name}"
+    for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER, policy.namespace):
+        target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+        if deployment is not None and target.get("name") == deployment:
+            if floor is not None:
+                await _write(writer, autoscaler, hold_operations(autoscaler, policy=key, floor=floor, now_s=now_s))
+            continue
+        held = read_reserve(autoscaler)
+        if held is not None and held.policy == key:
+            await _write(writer, autoscaler, release_operations(autoscaler))
+
+
+async def release_orphans(cache: ClusterView, writer: Writer) -> None:
+    """Give back the reserves of policies that are no more: deleted while nobody looked, or by a process that died.
+
+    Raises
+    ------
+    SerinError
+        As the port says; call again.
+    """
+    for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER):
+        held = read_reserve(autoscaler)
+        if held is None:
+            continue
+        namespace, _, name = held.policy.partition("/")
+        if cache.get(Ref(CANARY_POLICY, namespace, name)) is None:
+            await _write(writer, autoscaler, release_operations(autoscaler))
+
+
+async def _write(writer: Writer, autoscaler: Object, operations: Sequence[PatchOperation]) -> None:
+    if operations:
+        ref = autoscaler_ref(autoscaler)
+        await writer.patch(ref, operations)
+        await writer.refresh(ref)

@@ -95,8 +95,8 @@ class Writer:
         self._services.cache.put(written)
         return written, state
 
-    async def weights(self, ref: Ref, operations: Sequence[PatchOperation]) -> None:
-        """Patch a VirtualService. When this returns, the patch was made, or nobody knows: read back.
+    async def patch(self, ref: Ref, operations: Sequence[PatchOperation]) -> None:
+        """Patch an object of the users'. When this returns, the patch was made, or nobody knows: read back.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Writer:
                 await self._services.cluster.patch(ref, operations)
         except (OutcomeUnknown, TimeoutError) as error:
             self._services.metrics.count_write("unknown")
-            log.warning("weights written, no answer", virtual_service=str(ref), error=str(error) or "time-out")
+            log.warning("written, no answer", object=str(ref), error=str(error) or "time-out")
         except ConflictError:
             self._services.metrics.count_write("conflict")
             await self.refresh(ref)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from analyzer.policy.findings import Code, Path, Problem, suggest
-from analyzer.policy.model import CapacityMode, Spec
+from analyzer.policy.model import Spec
 from analyzer.policy.quantities import format_duration
 
 
@@ -93,11 +93,6 @@ NOT_YET: Final = (
         ],
         "`auto` is not supported yet: no weights can follow the proof by themselves",
         "list the weights: [1, 5, 10, 25, 50, 100]",
-    ),
-    NotYet(
-        _where("spec.capacity.mode", lambda spec: spec.capacity.mode is CapacityMode.RESERVE),
-        "`reserve` is not supported yet: no autoscaler would be touched",
-        "write `mode: gate`",
     ),
     NotYet(
         _where("spec.approval", lambda spec: bool(spec.approval)),

@@ -98,6 +98,10 @@ class ScalingMesh(ModelMesh):
         served = min(self.requests_per_s * weight / max(1, self.ready[version]), FULL)
         return IDLE_M + COST_MS * served
 
+    def _floor(self, version: str) -> int:
+        hpa = self.read(Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}"))
+        return int(hpa["spec"].get("minReplicas", 1))
+
     def _scale(self, version: str) -> None:
         ready, starting = self.ready[version], self._starting[version]
         if ready + len(starting) == 0:
@@ -107,7 +111,7 @@ class ScalingMesh(ModelMesh):
         wanted = self._hpas[version].decide(
             recommend(current, pods=pods, target=Target(REQUEST_M / 2, REQUEST_M)),
             current=current,
-            bounds=(1, 10),
+            bounds=(self._floor(version), 10),
             now_s=self.clock.now_s(),
         )
         for _ in range(wanted - current):

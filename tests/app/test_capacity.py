@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from analyzer.app.reserve import ANNOTATION
 from analyzer.core.rollout import HoldReason
+from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Ref
 from tests.app.loop import Loop
-from tests.app.model import POLICY, Behaviour
+from tests.app.model import NAMESPACE, POLICY, Behaviour
 from tests.app.scaling import FULL, ScalingMesh
 
 STAGES = [{"route": "primary", "weights": [10, 30, 60, 90, 100]}]
@@ -131,3 +133,57 @@ async def test_where_capacity_is_unknown_the_rollout_goes_on(broken: str) -> Non
         mesh.ready["v2"] = 5
         mesh._scale = lambda version: None  # type: ignore[method-assign]
     await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+
+
+# --- the reserve ----------------------------------------------------------------------------------------------------------
+
+STABLE_HPA = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "helloworld-v1")
+
+
+def floor_of(loop: Loop) -> int:
+    return int(loop.mesh.read(STABLE_HPA)["spec"].get("minReplicas", 1))
+
+
+async def test_the_reserve_keeps_the_stable_version_large_while_a_rollout_is_in_flight() -> None:
+    loop = scaling_loop(mode="reserve")
+    await loop.until(lambda: weight(loop) == 90, cycles=400)
+    for _ in range(5):
+        await loop.cycle()
+    assert floor_of(loop) == 5
+    assert mesh_of(loop).ready["v1"] >= 5
+    mesh_of(loop).refused.clear()
+    mesh_of(loop).behaviours["v2"] = Behaviour(error_rate=0.3)
+    await loop.until(lambda: loop.phase == "RolledBack", cycles=60)
+    assert loop.weights[-2:] == [90, 0], "all at once: there is room"
+    assert mesh_of(loop).refused["v1"] == 0
+    await loop.cycle()
+    assert floor_of(loop) == 1
+
+
+async def test_the_reserve_is_given_back_when_the_release_is_promoted() -> None:
+    loop = scaling_loop(mode="reserve")
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+    await loop.cycle()
+    hpa = loop.mesh.read(STABLE_HPA)
+    assert hpa["spec"]["minReplicas"] == 1
+    assert ANNOTATION not in hpa["metadata"].get("annotations", {})
+
+
+async def test_a_reserve_begun_by_a_life_that_was_killed_is_kept_and_given_back_by_the_next() -> None:
+    loop = scaling_loop(mode="reserve")
+    await loop.until(lambda: floor_of(loop) == 5, cycles=100)
+    loop.life = None  # killed: the next turn is another process
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+    await loop.cycle()
+    assert floor_of(loop) == 1
+
+
+async def test_a_floor_that_somebody_changed_meanwhile_is_theirs() -> None:
+    loop = scaling_loop(mode="reserve")
+    await loop.until(lambda: floor_of(loop) == 5, cycles=100)
+    hpa = loop.mesh.read(STABLE_HPA)
+    hpa["spec"]["minReplicas"] = 3
+    loop.mesh.cluster.apply(hpa)
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+    await loop.cycle()
+    assert floor_of(loop) == 3

@@ -1,0 +1,89 @@
+"""A policy with all that it points to, as one turn finds them."""
+
+from dataclasses import dataclass, replace
+
+from analyzer.app.orders import splits_by_weight
+from analyzer.app.plan import rollout_plan
+from analyzer.app.target import ObservedTarget, observe_target
+from analyzer.app.view import ClusterView
+from analyzer.core.rollout import Problem, RolloutPlan
+from analyzer.errors import PolicyError
+from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.parse import parse_policy
+from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A policy that works, with all that it points to."""
+
+    policy: CanaryPolicy
+    plan: RolloutPlan
+    target: ObservedTarget
+
+    @property
+    def virtual_service(self) -> Ref:
+        """Name the object whose weights move."""
+        return Ref(VIRTUAL_SERVICE, self.policy.metadata.namespace, self.policy.spec.target.virtual_service)
+
+
+def observe(cache: ClusterView, obj: Object, ref: Ref, *, salvage: bool, dry_run: bool) -> Observed | Problem:
+    """Read a policy and make out its target.
+
+    With `salvage`, a policy that is broken is read as far as a rollback needs it.
+    """
+    try:
+        policy = parse_policy(obj)
+    except PolicyError as error:
+        salvaged = _salvage(obj) if salvage else None
+        if salvaged is None:
+            return Problem(error.reason, str(error))
+        policy = salvaged
+    taken = _taken(cache, policy, ref)
+    if taken is not None:
+        return taken
+    target = observe_target(cache, policy)
+    if isinstance(target, Problem):
+        return target
+    plan = rollout_plan(policy)
+    plan = replace(
+        plan,
+        observe_only=plan.observe_only or dry_run,
+        sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
+    )
+    return Observed(policy, plan, target)
+
+
+def _taken(cache: ClusterView, policy: CanaryPolicy, ref: Ref) -> Problem | None:
+    """Two policies on one VirtualService would fight: the older one has it."""
+    target = policy.spec.target.virtual_service
+    rivals = [
+        other
+        for other in cache.list(CANARY_POLICY, ref.namespace)
+        if ((other.get("spec") or {}).get("target") or {}).get("virtualService") == target
+    ]
+    first = min((_age(rival) for rival in rivals), default=("", ref.name))[1]
+    if first == ref.name:
+        return None
+    return Problem(
+        "TargetTaken",
+        f"VirtualService {target} already has a policy, {first}, which is older: "
+        "delete one of the two, or join their stages in one policy.",
+    )
+
+
+def _salvage(obj: Object) -> CanaryPolicy | None:
+    """Read as much of an invalid policy as a rollback needs: where the weights are. A due rollback waits for no typo."""
+    spec = obj.get("spec") or {}
+    wanted = {name: spec[name] for name in ("target", "stages") if name in spec}
+    for kept in (wanted, {"target": wanted.get("target")}):
+        try:
+            return parse_policy({**obj, "spec": kept})
+        except PolicyError:
+            continue
+    return None
+
+
+def _age(policy: Object) -> tuple[str, str]:
+    metadata = policy["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata["name"]
