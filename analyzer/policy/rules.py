@@ -88,13 +88,6 @@ def _where(path: str, present: Callable[[Spec], bool]) -> Callable[[Spec], Itera
 
 NOT_YET: Final = (
     NotYet(
-        lambda spec: [
-            ("spec", "stages", i, "weights") for i, stage in enumerate(spec.stages) if stage.weights == "auto"
-        ],
-        "`auto` is not supported yet: no weights can follow the proof by themselves",
-        "list the weights: [1, 5, 10, 25, 50, 100]",
-    ),
-    NotYet(
         _where("spec.judge.limits", lambda spec: spec.judge.limits is not None),
         "absolute limits are not supported yet: nothing would enforce them",
         "leave `limits` out; the comparison with the stable version works without",

@@ -105,9 +105,9 @@ class Columns:
 def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
     """Read settings and steps of rollouts whose ladders are equally long."""
     rows = np.array([(*_SETTINGS(r.settings), r.step.next_weight) for r in requests], dtype=np.float64)
-    columns = rows.T
     ladders = [r.step.ladder for r in requests]
-    return Parameters(*columns, rungs=np.array(ladders, dtype=np.float64) if ladders[0] else columns[-1][:, None])
+    rungs = np.array(ladders, dtype=np.float64) if ladders[0] else rows[:, -1:]
+    return Parameters(*rows.T, rungs)
 
 
 def own_edges(request: "JudgeRequest") -> Edges:

@@ -169,7 +169,8 @@ def join(cash: "FloatArray", seconds: "FloatArray") -> "FloatArray":
 
 def ceiling(false_proof: "FloatArray") -> "FloatArray":
     """Give the most that a bet may grow to, shape (R,)."""
-    return np.exp(_HEADROOM) / false_proof
+    most: FloatArray = np.exp(_HEADROOM) / false_proof
+    return most
 
 
 def win(bets: "FloatArray", log_e: "FloatArray", most: "FloatArray") -> "FloatArray":

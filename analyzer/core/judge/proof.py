@@ -63,9 +63,7 @@ def by_claim(records: "NDArray[np.void]") -> "FloatArray":
     return log_e
 
 
-def _usable(
-    columns: "Columns", *, prediction: "Prediction", comparable: "NDArray[np.bool_]"
-) -> "NDArray[np.bool_]":
+def _usable(columns: "Columns", *, prediction: "Prediction", comparable: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
     """Mark the channels that say something, shape (R, C); errors of nobody do without any request to the canary."""
     usable = comparable.copy()
     usable[:, 0] |= columns.present[:, 0] & (columns.n[:, 0, 0] > 0) & (columns.unattributed > 0)

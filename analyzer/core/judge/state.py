@@ -236,9 +236,7 @@ def _unpack(raw: bytes) -> JudgeState:
     return JudgeState(edges_ms=edges, step_key=key, record=record, ladder=ladder)
 
 
-def _check_numbers(
-    edges: "NDArray[np.float64]", ladder: "NDArray[np.float64]", record: "NDArray[np.void]"
-) -> None:
+def _check_numbers(edges: "NDArray[np.float64]", ladder: "NDArray[np.float64]", record: "NDArray[np.void]") -> None:
     names = [name for name in record.dtype.names or () if record.dtype[name].base.kind == "f"]
     finite = all(bool(np.isfinite(record[name]).all()) for name in names)
     ordered = all(bool(np.isfinite(a).all()) and bool((np.diff(a) > 0).all()) for a in (edges, ladder))

@@ -309,9 +309,7 @@ def _inconclusive(plan: RolloutPlan, state: RolloutState, evidence: Evidence, wa
             return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
 
 
-def _advance(
-    plan: RolloutPlan, state: RolloutState, *, reason: str, why: str, most: float = FULL
-) -> RolloutState:
+def _advance(plan: RolloutPlan, state: RolloutState, *, reason: str, why: str, most: float = FULL) -> RolloutState:
     wanted = grown_weights(plan, state.weights, most=most)
     if completes(wanted) and state.phase is Phase.PROGRESSING and plan.bake_s > 0:
         message = f"One more watch of {wording.duration(plan.bake_s)} at {show(state.weights)} before everybody gets it; {why}."
