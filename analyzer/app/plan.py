@@ -2,14 +2,15 @@
 
 from analyzer.core.judge.types import JudgeSettings
 from analyzer.core.rollout import Limits, OnInconclusive, RolloutPlan, StagePlan
-from analyzer.policy.model import CanaryPolicy, CapacityMode
+from analyzer.policy.fields import AUTO_WEIGHTS
+from analyzer.policy.model import CanaryPolicy, CapacityMode, Stage
 
 
 def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
     """Translate the parts that decisions depend on."""
     spec = policy.spec
     return RolloutPlan(
-        stages=tuple(StagePlan(route=stage.route, weights=tuple(_fixed(stage.weights))) for stage in spec.stages),
+        stages=tuple(_stage_plan(stage) for stage in spec.stages),
         observe_only=spec.mode == "observe",
         suspended=spec.suspend,
         dwell_min_s=spec.judge.dwell.min_s,
@@ -26,9 +27,10 @@ def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
     )
 
 
-def _fixed(weights: object) -> tuple[int, ...]:
-    assert isinstance(weights, tuple), "`weights: auto` is refused when the policy is read"
-    return weights
+def _stage_plan(stage: Stage) -> StagePlan:
+    if stage.weights == "auto":
+        return StagePlan(route=stage.route, weights=AUTO_WEIGHTS, auto=True)
+    return StagePlan(route=stage.route, weights=stage.weights)
 
 
 def limits_of(policy: CanaryPolicy) -> Limits:

@@ -1,6 +1,7 @@
 """Settings of autoscalers that make a rollback dangerous (semantics.md §3); all of them are warnings."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from analyzer.policy.findings import Code, Path, Problem, Severity
 from analyzer.policy.mesh import Object, get_map, get_maps, name_of
@@ -42,10 +43,14 @@ def check_autoscaling(
             yield _warn(Code.NO_CPU_REQUEST, message, "add `resources: {requests: {cpu: …}}`")
 
 
+_FEWEST_AUTO: Final = 4
+"""Weights below 100 that `auto` stops at, at least: 1, 5, 16, 50."""
+
+
 def shortest_rollout_s(policy: CanaryPolicy) -> float:
     """Tell how long a rollout takes at least: every step below 100 for `dwell.min`, and the bake [s]."""
     judge = policy.spec.judge
-    steps = sum(len(stage.weights) - 1 for stage in policy.spec.stages if isinstance(stage.weights, tuple))
+    steps = sum(_FEWEST_AUTO if stage.weights == "auto" else len(stage.weights) - 1 for stage in policy.spec.stages)
     return steps * judge.dwell.min_s + judge.bake_s
 
 

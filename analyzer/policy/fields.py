@@ -13,6 +13,9 @@ from analyzer.policy.quantities import fault, show
 from analyzer.policy.server import SERVER_RULES, server_rule
 
 DEFAULT_WEIGHTS: Final = (1, 5, 10, 25, 50, 100)
+AUTO_WEIGHTS: Final = (1, 5, 7, 10, 16, 25, 35, 50, 100)
+"""The ladder of `auto`. Up to 5 % the default budget allows the same; three steps that about treble lead from there to the last
+watch."""
 
 _OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 _VERSION_NAME: Final = r"^[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?$"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analyzer.policy import mesh
+from analyzer.policy.fields import AUTO_WEIGHTS
 from analyzer.policy.findings import Code, Path, Problem, Severity, Subject, suggest
 from analyzer.policy.mesh import Object, RouteView
 from analyzer.policy.model import CanaryPolicy, Stage
@@ -167,7 +168,8 @@ def check_weights(policy: CanaryPolicy, target_stages: Sequence[StageTarget]) ->
 
 
 def _inexpressible(stage: Stage, route: RouteTarget) -> list[Problem]:
-    steps = stage.weights if isinstance(stage.weights, tuple) else ()
+    # `auto` may begin at any whole per cent up to its first rung.
+    steps = (1, 2, 3, 4, *AUTO_WEIGHTS[1:]) if stage.weights == "auto" else stage.weights
     off = [step for step in steps if step * route.total % 100]
     if not off and route.total > 0:
         return []

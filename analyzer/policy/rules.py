@@ -88,13 +88,6 @@ def _where(path: str, present: Callable[[Spec], bool]) -> Callable[[Spec], Itera
 
 NOT_YET: Final = (
     NotYet(
-        lambda spec: [
-            ("spec", "stages", i, "weights") for i, stage in enumerate(spec.stages) if stage.weights == "auto"
-        ],
-        "`auto` is not supported yet: no weights can follow the proof by themselves",
-        "list the weights: [1, 5, 10, 25, 50, 100]",
-    ),
-    NotYet(
         _where("spec.approval", lambda spec: bool(spec.approval)),
         "approval is not supported yet: no step would wait for a person",
         "leave `approval` out, or hold the rollout with `suspend: true`",

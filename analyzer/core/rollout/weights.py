@@ -6,6 +6,7 @@ from analyzer.core.rollout.model import RolloutPlan, Weights
 
 FULL = 100.0
 ENTRY_RPS = 2.0
+"""A ramp begins where the canary gets so many requests per second: less proves nothing within the time of a step."""
 GROWTH = 3.2
 """By so much a weight may grow in one step, however much is proven: harm that comes with load must have its chance to show."""
 _TOLERANCE = 1e-6

@@ -122,7 +122,9 @@ def test_a_new_step_begins_its_proof_anew_and_keeps_the_evidence_of_harm() -> No
     assert before.evidence.proof["errors"] != 0.0
     assert list(after.evidence.proof.values())[:4] == pytest.approx([0.0] * 4, abs=1e-6)
     # What completions must prove is the same in every step.
-    assert after.evidence.proof["completions"] == pytest.approx(min(before.evidence.proof["completions"], 2.5))
+    assert after.evidence.proof["completions"] == pytest.approx(
+        min(before.evidence.proof["completions"], 2.5), abs=1e-6
+    )
     assert after.evidence.step_intervals == 0
     assert after.evidence.step_seconds == 0.0
     assert after.evidence.intervals == 30
@@ -355,3 +357,53 @@ def test_the_evidence_is_finite_whatever_the_counts(intervals: list[Interval]) -
     for rates in (evidence.stable, evidence.canary):
         if rates.requests:
             assert 0.0 <= rates.error_rate_low <= rates.error_rate <= rates.error_rate_high <= 1.0
+
+
+# --- a ramp ---
+
+RAMP = Step("0:1:Progressing", 5.0, (5.0, 10.0, 25.0, 50.0, 100.0))
+
+
+def test_a_ramp_tells_the_largest_weight_that_is_proven_with_all_below_it() -> None:
+    world = World(rate=3000.0)
+    harmless = feed(initial_state(), warmed(world, intervals=40), step=RAMP)
+    assert harmless.verdict is Verdict.PROVEN
+    assert harmless.evidence.proven_weight >= 50.0
+    worse = [world.interval(Behaviour(errors=0.006)) for _ in range(60)]
+    settings = JudgeSettings(error_tolerance=1.0, error_floor=0.05)  # so that no harm is found
+    bad = feed(initial_state(), worse, step=RAMP, settings=settings)
+    assert bad.evidence.proven_weight in {5.0, 10.0}  # 1 % more errors is the margin of 10, 0.4 % that of 25
+
+
+def test_a_ramp_carries_what_it_has_proven_but_must_win_a_part_again() -> None:
+    world = World(rate=3000.0)
+    before = feed(initial_state(), warmed(world, intervals=40), step=RAMP)
+    after = feed(before.state, [], step=replace(RAMP, key="0:5:Progressing", next_weight=10.0))
+    assert before.verdict is Verdict.PROVEN
+    assert after.verdict is Verdict.INCONCLUSIVE
+    assert 2.0 < after.evidence.proof["errors"] < after.evidence.log_proof_threshold
+    again = feed(after.state, warmed(world, intervals=2), step=replace(RAMP, key="0:5:Progressing", next_weight=10.0))
+    assert again.verdict is Verdict.PROVEN
+
+
+def test_a_ramp_of_other_weights_begins_its_proof_anew() -> None:
+    before = feed(initial_state(), warmed(World(rate=3000.0), intervals=40), step=RAMP)
+    after = feed(before.state, [], step=replace(RAMP, ladder=(5.0, 20.0, 30.0, 50.0, 100.0)))
+    assert after.evidence.proof["errors"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_ramps_and_steps_are_judged_side_by_side_as_one_by_one() -> None:
+    steps = [TO_25, RAMP, replace(TO_25, next_weight=None), replace(RAMP, ladder=(5.0, 100.0))]
+    requests = [
+        JudgeRequest(initial_state(), JudgeSettings(), step, tuple(warmed(World(seed=n))))
+        for n, step in enumerate(steps)
+    ]
+    assert judge(requests) == [judge([request])[0] for request in requests]
+
+
+def test_after_a_ramp_the_last_watch_keeps_the_evidence_of_harm() -> None:
+    ramp = feed(initial_state(), warmed(World(), intervals=30), step=RAMP)
+    bake = feed(ramp.state, [], step=Step("0:50:Baking", None))
+    assert bake.evidence.log_e == ramp.evidence.log_e
+    assert bake.evidence.canary == ramp.evidence.canary
+    assert bake.verdict is Verdict.INCONCLUSIVE

@@ -28,6 +28,33 @@ def test_storing_restoring_and_going_on_equals_never_having_stopped(seed: int, c
     assert broken.record == unbroken.record
 
 
+LADDER = (5.0, 7.0, 10.0, 16.0, 25.0, 35.0, 50.0, 100.0)
+
+
+@given(seed=st.integers(0, 10_000), cuts=st.sets(st.integers(0, 12)))
+@settings(max_examples=12, deadline=None)
+def test_a_ramp_that_is_stored_and_restored_midway_equals_one_that_never_stopped(seed: int, cuts: set[int]) -> None:
+    world = World(seed=seed)
+    unbroken = broken = initial_state()
+    steps = [Step(f"0:{w:g}:Progressing", following, LADDER) for w, following in ((1, 5.0), (7, 10.0), (35, 50.0))]
+    for number in range(12):
+        interval = world.interval(Behaviour(errors=0.002))
+        step = steps[number // 4]
+        unbroken = feed(unbroken, [interval], step=step).state
+        broken = load_state(dump_state(broken)) if number in cuts else broken
+        broken = feed(broken, [interval], step=step).state
+    assert broken == unbroken
+
+
+def test_a_long_ramp_with_nineteen_edges_fits_into_four_kilobytes() -> None:
+    world = World(rate=3000.0, noise=0.5)
+    wide = Behaviour(median_ms=200.0, sigma=3.0)
+    step = Step("0:16:Progressing", 25.0, LADDER)
+    state = feed(initial_state(), [world.interval(wide, stable=wide) for _ in range(300)], step=step).state
+    assert state.ladder == LADDER
+    assert len(dump_state(state)) <= 4096
+
+
 def test_a_long_rollout_with_nineteen_edges_fits_into_four_kilobytes() -> None:
     world = World(rate=3000.0, noise=0.5)
     wide = Behaviour(median_ms=200.0, sigma=3.0)  # so that every edge has evidence of its own

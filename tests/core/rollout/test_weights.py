@@ -2,7 +2,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.core.rollout import RolloutPlan, StagePlan
-from analyzer.core.rollout.weights import active_stage, completes, next_weights, same, show, zero
+from analyzer.core.rollout.weights import (
+    active_stage,
+    completes,
+    entry_weights,
+    grown_weights,
+    ladder,
+    next_weights,
+    same,
+    show,
+    zero,
+)
+from analyzer.policy.fields import AUTO_WEIGHTS
 from tests.core.rollout.scenes import PLAN, TWO_STAGES
 
 ladders = st.sets(st.integers(1, 99), min_size=1, max_size=6).map(lambda s: (*sorted(s), 100))
@@ -52,3 +63,37 @@ def test_thirds_of_a_route_are_the_same_weight_however_they_were_computed() -> N
 
 def test_weights_are_shown_per_stage() -> None:
     assert show((100.0, 2.5)) == "100 % / 2.5 %"
+
+
+AUTO = RolloutPlan(stages=(StagePlan(None, AUTO_WEIGHTS, auto=True),))
+
+
+def test_a_ramp_goes_as_far_as_is_proven_but_not_much_more_than_threefold() -> None:
+    assert grown_weights(AUTO, (5.0,), most=7.0) == (7.0,)
+    assert grown_weights(AUTO, (5.0,), most=100.0) == (16.0,)
+    assert grown_weights(AUTO, (1.0,), most=5.0) == (5.0,)  # at least one rung
+    assert grown_weights(PLAN, (10.0,), most=100.0) == (25.0,)  # steps by themselves go one further
+
+
+def test_a_ramp_stops_at_the_last_weight_below_100_whatever_is_proven() -> None:
+    assert grown_weights(AUTO, (35.0,), most=100.0) == (50.0,)
+    assert grown_weights(AUTO, (50.0,), most=100.0) == (100.0,)
+
+
+def test_a_ramp_found_at_any_weight_goes_on_from_there() -> None:
+    assert grown_weights(AUTO, (12.0,), most=100.0) == (35.0,)
+    assert grown_weights(AUTO, (12.0,), most=10.0) == (16.0,)
+
+
+def test_a_ramp_without_requests_to_prove_anything_by_begins_higher() -> None:
+    assert entry_weights(AUTO, (1.0,), canary_rps=1.0) == (2.0,)
+    assert entry_weights(AUTO, (1.0,), canary_rps=0.1) == (5.0,)
+    assert entry_weights(AUTO, (1.0,), canary_rps=10.0) == (1.0,)
+    assert entry_weights(AUTO, (1.0,), canary_rps=0.0) == (1.0,)
+    assert entry_weights(AUTO, (2.0,), canary_rps=0.1) == (2.0,)  # once only
+    assert entry_weights(PLAN, (10.0,), canary_rps=0.1) == (10.0,)
+
+
+def test_only_a_ramp_has_a_ladder() -> None:
+    assert ladder(AUTO, (5.0,)) == tuple(map(float, AUTO_WEIGHTS[1:]))
+    assert ladder(PLAN, (10.0,)) == ()
