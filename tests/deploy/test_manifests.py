@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,14 @@ def test_the_probes_and_the_metrics_port_are_where_the_daemon_listens() -> None:
 def test_the_daemon_knows_its_arguments_and_its_environment() -> None:
     run = get_command(app).commands["run"]  # type: ignore[attr-defined]  # a group of commands
     options = {name for parameter in run.params for name in parameter.opts}
-    environment = {parameter.envvar for parameter in run.params if parameter.envvar}
+    environment = {name for parameter in run.params for name in names(parameter.envvar)}
     assert CONTAINER["args"][0] == "run"
     assert {argument.partition("=")[0] for argument in CONTAINER["args"][1:]} <= options
     assert {entry["name"] for entry in CONTAINER["env"]} <= environment
+
+
+def names(envvar: str | Sequence[str] | None) -> Sequence[str]:
+    return [envvar] if isinstance(envvar, str) else envvar or ()
 
 
 def test_namespaced_and_cluster_wide_have_the_same_rights() -> None:

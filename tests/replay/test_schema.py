@@ -26,6 +26,7 @@ CHECKS: dict[str, Any] = {
     "enum": lambda v, wanted: v in wanted,
     "pattern": lambda v, wanted: re.search(wanted, v) is not None,
     "minLength": lambda v, wanted: len(v) >= wanted,
+    "maxLength": lambda v, wanted: len(v) <= wanted,
     "minItems": lambda v, wanted: len(v) >= wanted,
     "maxItems": lambda v, wanted: len(v) <= wanted,
     "minimum": lambda v, wanted: v is None or v >= wanted,

@@ -148,9 +148,9 @@ ACCOUNT = "--as=system:serviceaccount:serin-system:serin"
         ("patch", "deployments.apps", "shop", False),
         ("get", "secrets", "serin-system", False),
         ("create", "leases.coordination.k8s.io", "serin-system", True),
-        ("update", "leases.coordination.k8s.io/serin", "serin-system", True),
-        ("update", "leases.coordination.k8s.io/other", "serin-system", False),
-        ("update", "leases.coordination.k8s.io/serin", "kube-system", False),
+        ("patch", "leases.coordination.k8s.io/serin", "serin-system", True),
+        ("patch", "leases.coordination.k8s.io/other", "serin-system", False),
+        ("patch", "leases.coordination.k8s.io/serin", "kube-system", False),
     ],
 )
 def test_the_server_gives_these_rights(
