@@ -85,9 +85,6 @@ ACROSS_FIELDS: Final[tuple[tuple[str, Rule], ...]] = (
 """Where each rule stands, and the rule."""
 
 _NOT_YET: Final[Mapping[str, tuple[str, str]]] = {
-    "absolute limits": ("spec.judge", "!has(self.limits)"),
-    "capacity modes": ("spec.capacity", "!has(self.mode) || self.mode == 'off'"),
-    "headroom": ("spec.capacity", "!has(self.headroom) || self.headroom.matches('^0*20([.]0+)?%$')"),
     "approval": ("spec", "!has(self.approval) || size(self.approval) == 0"),
 }
 """How the server refuses what is still to come, by the first words of the message of `NOT_YET`.
