@@ -107,7 +107,8 @@ def parameters(requests: "Sequence[JudgeRequest]") -> Parameters:
     rows = np.array([(*_SETTINGS(r.settings), r.step.next_weight) for r in requests], dtype=np.float64)
     ladders = [r.step.ladder for r in requests]
     rungs = np.array(ladders, dtype=np.float64) if ladders[0] else rows[:, -1:]
-    return Parameters(*rows.T, rungs)
+    columns: list[FloatArray] = [*rows.T, rungs]
+    return Parameters(*columns)
 
 
 def own_edges(request: "JudgeRequest") -> Edges:
