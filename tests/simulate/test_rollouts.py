@@ -3,6 +3,7 @@
 import numpy as np
 
 from analyzer.core.rollout import OnInconclusive, RolloutPlan, StagePlan
+from analyzer.policy.fields import AUTO_WEIGHTS
 from analyzer.simulate import (
     Fleet,
     Outcomes,
@@ -96,3 +97,14 @@ def test_bounds_of_rates_are_the_exact_ones() -> None:
     assert upper_bound(0, 299) < 0.01 < upper_bound(0, 297)
     assert upper_bound(5, 5) == 1.0
     assert 0 < standard_error(0, 100) < standard_error(5, 100)
+
+
+def test_a_ramp_that_follows_the_proof_is_promoted_sooner_than_fixed_steps() -> None:
+    fixed = RolloutPlan(stages=(StagePlan(None, (1, 5, 10, 25, 50, 100)),), bake_s=60.0)
+    ramp = RolloutPlan(stages=(StagePlan(None, AUTO_WEIGHTS, auto=True),), bake_s=60.0)
+    scene = Scene(traffic=Traffic(rps=300.0))
+    took = [
+        median_of(run_closed(Fleet(scene, rollouts=20, seed=3), plan, horizon_s=3000.0).promoted_s)
+        for plan in (fixed, ramp)
+    ]
+    assert took[1] < took[0], took

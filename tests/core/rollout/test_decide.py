@@ -574,3 +574,35 @@ def test_alerts_say_where_the_idea_of_ordinary_variation_is_from() -> None:
     back = carry_out(PLAN, learned, snapshot(10, verdict=Verdict.HARM))
     [told] = [notice for notice in back.notices if notice.reason == "RolledBack"]
     assert told.evidence.endswith("dispersion: learned from 4 pods over 58 min")
+# --- a ramp: the weight follows the proof ---
+
+AUTO = replace(PLAN, stages=(replace(PLAN.stages[0], weights=(1, 5, 10, 25, 50, 100), auto=True),))
+
+
+def test_a_ramp_goes_as_far_as_is_proven() -> None:
+    seen = replace(evidence(), proven_weight=25.0)
+    assert carry_out(AUTO, progressing(10), snapshot(10, verdict=Verdict.PROVEN, seen=seen)).weights == (25.0,)
+
+
+def test_a_ramp_grows_within_bounds_however_much_is_proven() -> None:
+    seen = replace(evidence(), proven_weight=100.0)
+    assert carry_out(AUTO, progressing(5), snapshot(5, verdict=Verdict.PROVEN, seen=seen)).weights == (10.0,)
+
+
+def test_a_ramp_bakes_at_its_last_weight_below_100() -> None:
+    seen = replace(evidence(), proven_weight=100.0)
+    baking = decide(AUTO, progressing(50), snapshot(50, verdict=Verdict.PROVEN, seen=seen))
+    assert (baking.phase, baking.intent) == (Phase.BAKING, None)
+    assert step_of(AUTO, baking).ladder == ()
+
+
+def test_a_ramp_asks_for_all_its_margins_at_once() -> None:
+    step = step_of(AUTO, progressing(10))
+    assert (step.next_weight, step.ladder) == (25.0, (5.0, 10.0, 25.0, 50.0, 100.0))
+
+
+def test_a_ramp_with_hardly_any_requests_begins_higher_unless_something_speaks_against_it() -> None:
+    few = evidence(step_seconds=60.0, canary_requests=60)
+    for proof, weights in (({"errors": 0.5}, (2.0,)), ({"errors": -0.1}, (1.0,))):
+        seen = snapshot(1, verdict=Verdict.INCONCLUSIVE, seen=replace(few, proof=proof))
+        assert carry_out(AUTO, progressing(1), seen).weights == weights
