@@ -40,9 +40,9 @@ _BELIEF: Final = 4.0
 """Without a history errors are taken to come in clumps of 2.5, as if four intervals had shown it."""
 
 
-MOST_WANDER: Final = 0.25
+MOST_WANDER: Final = 0.35
 """Most noise of latency that the stable version's wandering stands for: it may be common to both versions."""
-_HIDDEN: Final = 1.5
+_HIDDEN: Final = 2.0
 """The running mean follows what has a memory, and so hides a part of it."""
 _LEAST_WEIGHT: Final = 4.0
 """Intervals that the wandering is spread over at least."""

@@ -52,7 +52,7 @@ START_SHARE: Final = 0.65
 START_RATE: Final = 1.0 / 64.0
 _START_SECONDS: Final = 15.0
 _LONGEST_S: Final = 3600.0
-_CAP_LOSS: Final = 2.8
+_CAP_LOSS: Final = 2.5
 """What the mixture costs an outage (weight of the channel, of the start, of the effects), and a little."""
 START_SHARE_YOUNG: Final = 0.35
 START_RATE_YOUNG: Final = 1.0 / 8.0
