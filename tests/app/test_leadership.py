@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from analyzer.app.lease import Timing
 from analyzer.errors import ClusterUnavailable, ConflictError, LeadershipLost
-from analyzer.ports import Object
+from analyzer.ports import Object, Ref
 from tests.app.replicas import NAME, ROUTE, Replica, World
 
 DURATION_S = 15.0
@@ -27,7 +27,9 @@ def two(world: World) -> tuple[Replica, Replica]:
     """Start two replicas, and return the leader and the one that stands by."""
     for name in ("a", "b"):
         world.add(name)
-    world.until(lambda: bool(world.writers()), within_s=2)
+    world.until(
+        lambda: bool(world.writers()), within_s=DURATION_S + 2
+    )  # the Lease is made, and might have been deleted
     leader = world.leader()
     world.pass_time(5)
     (other,) = (replica for replica in world.replicas if replica is not leader)
@@ -199,19 +201,19 @@ def test_an_epoch_that_nobody_can_have_reached_is_no_epoch(world: World) -> None
 def test_a_write_of_an_older_leader_that_was_on_its_way_too_long_fails(world: World) -> None:
     """The server gets it 20 s after the time-out has ended the call: nothing on our side can stop that any more."""
     leader, other = two(world)
-    late: list[object] = []
+    late: list[tuple[Ref, list[Object]]] = []
     real = world.cluster.patch
 
-    async def slow(ref: object, operations: list[Object], **_more: object) -> Object:
+    async def slow(ref: Ref, operations: list[Object], **_more: object) -> Object:
         late.append((ref, operations))
         raise TimeoutError
 
     world.cluster.patch = slow  # type: ignore[method-assign, assignment]
-    world.until(lambda: any(ref == ROUTE for ref, _ in late), within_s=2)  # type: ignore[misc, has-type]
+    world.until(lambda: any(ref == ROUTE for ref, _ in late), within_s=2)
     leader.kill()
     world.cluster.patch = real  # type: ignore[method-assign]
     world.until(lambda: writes_of(world, other) > 0, within_s=DURATION_S + 2)
-    ref, operations = next(call for call in late if call[0] == ROUTE)  # type: ignore[index]
+    ref, operations = next(call for call in late if call[0] == ROUTE)
     with pytest.raises(ConflictError, match=r"test operation for path /metadata/annotations/serin\.dev~1epoch failed"):
         asyncio.run(world.cluster.patch(ref, operations))
 
