@@ -27,7 +27,6 @@ from analyzer.app.lease import (
     held_spec,
     new_lease,
     next_epoch,
-    read_record,
     released_spec,
     see,
     swap,
@@ -197,7 +196,7 @@ class LeaseLeadership:
         """Identity of the leader as far as this process knows; empty where there is none."""
         if self._held is not None:
             return self.identity
-        return self._sighting.record.holder if self._sighting and self._sighting.record else ""
+        return self._sighting.record.holder if self._sighting else ""
 
     def check(self, wanted_s: float) -> float:
         """See `Leadership.check`."""
@@ -269,7 +268,8 @@ class LeaseLeadership:
         lease = await self._read()
         if lease is None:
             raise LeadershipLost(f"{self._ref} is gone")
-        record = read_record(lease)
+        self._sighting = see(self._sighting, lease, now_s=self._clock.monotonic_s())
+        record = self._sighting.record
         if record.holder != self.identity:
             raise LeadershipLost(f"{record.holder or 'nobody'} holds {self._ref}")
         return replace(held, epoch=record.epoch, resource_version=lease["metadata"]["resourceVersion"])
@@ -324,6 +324,9 @@ class LeaseLeadership:
         try:
             async with asyncio.timeout(self._timing.renew_s):
                 sighting = await self._look()
+                if sighting is None:
+                    await self._make()
+                    return
                 if self._free_in_s(sighting) <= 0:
                     await self._claim(sighting)
                     return
@@ -336,9 +339,9 @@ class LeaseLeadership:
             self._failed_s = self._clock.monotonic_s()
             await asyncio.sleep(self._timing.retry_s)
 
-    async def _look(self) -> Sighting:
+    async def _look(self) -> Sighting | None:
         lease = await self._read()
-        self._sighting = see(self._sighting, lease, now_s=self._clock.monotonic_s())
+        self._sighting = None if lease is None else see(self._sighting, lease, now_s=self._clock.monotonic_s())
         return self._sighting
 
     async def _read(self) -> Object | None:
@@ -348,8 +351,14 @@ class LeaseLeadership:
             return None
 
     def _free_in_s(self, sighting: Sighting) -> float:
-        at_s = free_at_s(sighting, identity=self.identity, duration_s=self._timing.duration_s, used=self._floor() > 0)
+        at_s = free_at_s(sighting, identity=self.identity, duration_s=self._timing.duration_s)
         return at_s - self._clock.monotonic_s()
+
+    async def _make(self) -> None:
+        """Make the Lease. It is nobody's until it has lain there for its duration: one may just have been deleted."""
+        lease = new_lease(self._ref, timing=self._timing, epoch=self._floor(), made_us=self._now_us())
+        await self._cluster.create(LEASE, lease)
+        log.info("there was no lease; made one", lease=str(self._ref), free_in_s=self._timing.duration_s)
 
     async def _claim(self, sighting: Sighting) -> None:
         held = _Held(
@@ -359,10 +368,7 @@ class LeaseLeadership:
             acquired_us=self._now_us(),
         )
         spec = self._spec(held)
-        if sighting.record is None:
-            written = await self._cluster.create(LEASE, new_lease(self._ref, spec))
-        else:
-            written = await self._cluster.patch(self._ref, swap(sighting.resource_version, spec))
+        written = await self._cluster.patch(self._ref, swap(sighting.resource_version, spec))
         self._held = replace(held, resource_version=written["metadata"]["resourceVersion"])
         self._failed_s = None
         self.term += 1
@@ -372,9 +378,6 @@ class LeaseLeadership:
 
     async def _watch(self, sighting: Sighting) -> None:
         """Wait until the lease is free or there is doubt. A live leader is heard every few seconds; after silence, look."""
-        if not sighting.resource_version:
-            await asyncio.sleep(self._timing.retry_s)
-            return
         stream = self._cluster.watch(LEASE, namespace=self._ref.namespace, resource_version=sighting.resource_version)
         try:
             while (left_s := self._free_in_s(sighting)) > 0:
@@ -385,8 +388,9 @@ class LeaseLeadership:
                     await asyncio.sleep(self._timing.retry_s)  # a server that closes at once must not be hammered
                     return
                 if change.type is not ChangeType.BOOKMARK and change.object["metadata"]["name"] == self._ref.name:
-                    lease = None if change.type is ChangeType.DELETED else change.object
-                    self._sighting = sighting = see(sighting, lease, now_s=self._clock.monotonic_s())
+                    if change.type is ChangeType.DELETED:
+                        return
+                    self._sighting = sighting = see(sighting, change.object, now_s=self._clock.monotonic_s())
         except TimeoutError:
             return
         finally:

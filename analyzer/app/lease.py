@@ -62,6 +62,8 @@ class LeaseRecord:
 
     Attributes
     ----------
+    uid
+        Of the object: one that was deleted and made again is another.
     holder
         Identity of the leader; empty where there is none.
     epoch
@@ -72,6 +74,7 @@ class LeaseRecord:
         `leaseDurationSeconds`; None where it is missing or no positive number [s].
     """
 
+    uid: str
     holder: str
     epoch: int
     renewed: str
@@ -90,19 +93,16 @@ class Sighting:
     Attributes
     ----------
     record
-        None: there is no Lease.
+        What it says.
     since_s
         Since when it has looked so, by our monotonic clock [s].
     resource_version
-        Of the newest version seen; empty where there is none.
-    first
-        Whether it has looked so since we first looked.
+        Of the newest version seen.
     """
 
-    record: LeaseRecord | None
+    record: LeaseRecord
     since_s: float
     resource_version: str
-    first: bool
 
 
 def read_record(lease: Object) -> LeaseRecord:
@@ -110,6 +110,7 @@ def read_record(lease: Object) -> LeaseRecord:
     spec: dict[str, Any] = lease.get("spec") or {}
     epoch, duration = spec.get("leaseTransitions"), spec.get("leaseDurationSeconds")
     return LeaseRecord(
+        uid=lease["metadata"].get("uid") or "",
         holder=spec.get("holderIdentity") or "",
         epoch=epoch if isinstance(epoch, int) else 0,
         renewed=spec.get("renewTime") or "",
@@ -117,18 +118,14 @@ def read_record(lease: Object) -> LeaseRecord:
     )
 
 
-def see(previous: Sighting | None, lease: Object | None, *, now_s: float) -> Sighting:
+def see(previous: Sighting | None, lease: Object, *, now_s: float) -> Sighting:
     """Take in what the lease looks like now."""
-    record = None if lease is None else read_record(lease)
-    resource_version = "" if lease is None else lease["metadata"]["resourceVersion"]
-    if previous is None:
-        return Sighting(record, now_s, resource_version, first=True)
-    if previous.record == record:
-        return Sighting(record, previous.since_s, resource_version, first=previous.first)
-    return Sighting(record, now_s, resource_version, first=False)
+    record = read_record(lease)
+    since_s = previous.since_s if previous is not None and previous.record == record else now_s
+    return Sighting(record, since_s, lease["metadata"]["resourceVersion"])
 
 
-def free_at_s(sighting: Sighting, *, identity: str, duration_s: float, used: bool) -> float:
+def free_at_s(sighting: Sighting, *, identity: str, duration_s: float) -> float:
     """Say from when on the lease may be taken, by our monotonic clock [s].
 
     Parameters
@@ -137,13 +134,8 @@ def free_at_s(sighting: Sighting, *, identity: str, duration_s: float, used: boo
         Ours, unique to this process: a lease in this name is our own claim whose answer was lost.
     duration_s
         Ours, for a lease that does not say how long it lasts.
-    used
-        Whether anything is known that was written under this lease. A lease that is missing although it was used has been
-        deleted, and its holder may not know yet.
     """
     record = sighting.record
-    if record is None:
-        return sighting.since_s if sighting.first and not used else sighting.since_s + duration_s
     if record.released or record.holder == identity:
         return sighting.since_s
     return sighting.since_s + (record.duration_s or duration_s)
@@ -151,7 +143,7 @@ def free_at_s(sighting: Sighting, *, identity: str, duration_s: float, used: boo
 
 def next_epoch(sighting: Sighting, floor: int) -> int:
     """Return the number of a term that begins now: above all before it, even if the Lease was deleted in between."""
-    return max(sighting.record.epoch if sighting.record else 0, floor) + 1
+    return max(sighting.record.epoch, floor) + 1
 
 
 def held_spec(*, identity: str, timing: Timing, epoch: int, acquired_us: int, renewed_us: int) -> Object:
@@ -175,9 +167,13 @@ def released_spec(*, epoch: int, released_us: int) -> Object:
     }
 
 
-def new_lease(ref: Ref, spec: Object) -> Object:
-    """Build the Lease object where there is none."""
+def new_lease(ref: Ref, *, timing: Timing, epoch: int, made_us: int) -> Object:
+    """Build a Lease that nobody holds, and that can be taken when it has lain there for its duration.
+
+    Where there is none, one may have been deleted, and its holder may not know yet.
+    """
     metadata = {"name": ref.name, "namespace": ref.namespace}
+    spec = held_spec(identity="", timing=timing, epoch=epoch, acquired_us=made_us, renewed_us=made_us)
     return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
 
 

@@ -111,8 +111,8 @@ class Deployment:
 
     async def pair(self) -> tuple[Pod, Pod]:
         """Start two, and return the leader and the one that stands by."""
-        self.add()
-        await self.live(1)
+        first = self.add()
+        await self.until(lambda: first.daemon.leads, within_s=17)  # the Lease is made, and might have been deleted
         self.add()
         await self.live(1)
         leader, other = self.pods

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from analyzer.app.lease import Timing
 from analyzer.errors import ClusterUnavailable, ConflictError, LeadershipLost
-from analyzer.ports import Object
+from analyzer.ports import Object, Ref
 from tests.app.replicas import NAME, ROUTE, Replica, World
 
 DURATION_S = 15.0
@@ -28,7 +28,9 @@ def two(world: World) -> tuple[Replica, Replica]:
     """Start two replicas, and return the leader and the one that stands by."""
     for name in ("a", "b"):
         world.add(name)
-    world.until(lambda: bool(world.writers()), within_s=2)
+    world.until(
+        lambda: bool(world.writers()), within_s=DURATION_S + 2
+    )  # the Lease is made, and might have been deleted
     leader = world.leader()
     world.pass_time(5)
     (other,) = (replica for replica in world.replicas if replica is not leader)
@@ -200,10 +202,10 @@ def test_an_epoch_that_nobody_can_have_reached_is_no_epoch(world: World) -> None
 def test_a_write_of_an_older_leader_that_was_on_its_way_too_long_fails(world: World) -> None:
     """The server gets it 20 s after the time-out has ended the call: nothing on our side can stop that any more."""
     leader, other = two(world)
-    late: list[tuple[Any, list[Object]]] = []
+    late: list[tuple[Ref, list[Object]]] = []
     real = world.cluster.patch
 
-    async def slow(ref: Any, operations: list[Object], **_more: object) -> Object:
+    async def slow(ref: Ref, operations: list[Object], **_more: object) -> Object:
         late.append((ref, operations))
         raise TimeoutError
 
