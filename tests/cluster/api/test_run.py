@@ -89,9 +89,7 @@ async def test_of_two_on_one_cluster_the_second_stands_by_until_the_first_ends(a
 async def test_without_the_namespace_of_its_lease_it_says_so_and_writes_nothing(api_server: ApiServer) -> None:
     RealMesh(api_server)
     logged = len(api_server.audited("serin/"))
-    async with serin_run(
-        "--kubeconfig", str(api_server.kubeconfig()), "--lease-namespace", "nowhere"
-    ) as serin:
+    async with serin_run("--kubeconfig", str(api_server.kubeconfig()), "--lease-namespace", "nowhere") as serin:
         said = await serin.logged("lease cannot be read or taken")
         assert "nowhere" in said["error"]
         serin.process.send_signal(signal.SIGTERM)
