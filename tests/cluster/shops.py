@@ -28,6 +28,9 @@ STRICT: Final[Judge] = {}
 LENIENT: Final[Judge] = {"harmBudget": "2%"}
 """So that a few hundred requests prove a harmless release: the example's 0.1 % takes hundreds of thousands."""
 
+ROOMY: Final[Variables] = {"CONCURRENCY": 64, "QUEUE_LIMIT": 1000}
+"""Pods that refuse nothing: where the machine of the tests stalls, users wait, and nobody's errors are the machine's."""
+
 SCALE_DOWN: Final = 60.0
 """The example's HPAs shrink after 900 s; here after 15."""
 
@@ -175,7 +178,7 @@ class Shops:
             Whether it has one already.
         """
         namespace = f"{name}-{secrets.token_hex(2)}"
-        behaviour = {"v1": dict(v1 or {}), "v2": dict(v2 or {})}
+        behaviour = {"v1": {**ROOMY, **(v1 or {})}, "v2": {**ROOMY, **(v2 or {})}}
         objects = build_example(
             "helloworld", namespace=namespace, behaviour=behaviour, acceleration=SCALE_DOWN, policy=True
         )

@@ -154,6 +154,7 @@ async def _another_writer(shop: Shop, account: Account) -> None:
     begun_s = now_s()
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
+    assert {alert["reason"] for alert in shop.alerts()} == {"Drift", "Promoted"}, shop.told()
     assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 60, 10, 25, 50, 100]
     account_for(shop, account, fault="another writer, put back", right="promoted", seconds=done_s - begun_s)
 
