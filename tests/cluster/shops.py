@@ -21,7 +21,7 @@ Variables = Mapping[str, Any]
 Judge = Mapping[str, Any]
 
 STAGES: Final = (10, 25, 50, 100)
-DWELL: Final = {"min": "10s", "max": "45s"}
+DWELL: Final = {"min": "10s", "max": "90s"}
 BAKE: Final = "10s"
 STRICT: Final[Judge] = {}
 """The example's own tolerances: 10 % and 0.01 % of errors, 5 % of latency."""
@@ -207,7 +207,7 @@ class Shops:
 
 
 def quicken(policy: Object, *, judge: Judge, spec: Mapping[str, Any]) -> None:
-    """Make the example's policy quick: steps of ten seconds, a bake of ten, no more than 45 s without a verdict."""
+    """Make the example's policy quick: steps of ten seconds, a bake of ten, no more than 90 s without a verdict."""
     wanted = policy["spec"]
     wanted["stages"] = [{"route": "primary", "weights": list(STAGES)}]
     wanted["judge"] |= {"dwell": DWELL, "bake": BAKE, **judge}

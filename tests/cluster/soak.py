@@ -27,18 +27,19 @@ from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
-from tests.cluster.bed.places import Places
+from tests.cluster.bed.places import API_URL, Places
 from tests.cluster.crd import build_policy_crd
 from tests.cluster.enter import INSIDE
 from tests.cluster.enter import main as enter
 from tests.cluster.eyes import Eyes
-from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replica, Replicas
+from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
 from tests.cluster.shops import LENIENT, Shop, Shops
 
 WARM_UP: Final = 0.25
 """Share of the time that is not looked at: caches fill, code is imported."""
 GROWTH: Final = 0.02
 """That memory may grow by [ratio]."""
+_AT_ONCE: Final = 5
 _QUICK: Final = {**LENIENT, "dwell": {"min": "10s", "max": "20s"}}
 
 
@@ -49,7 +50,11 @@ class Look:
     Attributes
     ----------
     memory_mb
-        Resident, without what is shared with nobody else counted twice [MB].
+        Resident [MB].
+    tasks
+        Of its event loop.
+    connections
+        To the API server: watches among them.
     sockets, files, threads
         Open ones, as /proc lists them.
     releases
@@ -58,6 +63,8 @@ class Look:
 
     minute: float
     memory_mb: float
+    tasks: int
+    connections: int
     sockets: int
     files: int
     threads: int
@@ -65,12 +72,13 @@ class Look:
 
     def __str__(self) -> str:
         return (
-            f"{self.minute:6.1f} min  {self.memory_mb:7.1f} MB  {self.sockets:3d} sockets  {self.files:3d} files  "
-            f"{self.threads:2d} threads  {self.releases:4d} releases"
+            f"{self.minute:6.1f} min  {self.memory_mb:7.1f} MB  {self.tasks:3d} tasks  {self.connections:2d} to the API "
+            f"server  {self.sockets:3d} sockets  {self.files:3d} files  {self.threads:2d} threads  "
+            f"{self.releases:4d} releases"
         )
 
 
-def look(pid: int, *, minute: float, releases: int) -> Look:
+def look(pid: int, *, minute: float, tasks: int, releases: int) -> Look:
     """Read a process from /proc."""
     process = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
@@ -80,14 +88,24 @@ def look(pid: int, *, minute: float, releases: int) -> Look:
             files.append(str(descriptor.readlink()))
         except FileNotFoundError:  # closed just now
             continue
+    sockets = {file for file in files if file.startswith("socket:")}
     return Look(
         minute=minute,
         memory_mb=int(status["VmRSS"].split()[0]) / 1024,
-        sockets=sum(file.startswith("socket:") for file in files),
+        tasks=tasks,
+        connections=sum(f"socket:[{inode}]" in sockets for inode in _to_api_server(process)),
+        sockets=len(sockets),
         files=len(files),
         threads=int(status["Threads"]),
         releases=releases,
     )
+
+
+def _to_api_server(process: Path) -> list[str]:
+    """Give the inodes of the connections of this network namespace to the API server."""
+    port = f":{int(API_URL.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in (process / "net" / "tcp").read_text().splitlines()[1:]]
+    return [row[9] for row in rows if row[2].endswith(port)]
 
 
 def find_growth(looks: Sequence[Look]) -> list[str]:
@@ -99,7 +117,7 @@ def find_growth(looks: Sequence[Look]) -> list[str]:
     before, after = (statistics.median(one.memory_mb for one in part) for part in (first, last))
     if after > before * (1 + GROWTH):
         grown.append(f"memory: {before:.1f} MB to {after:.1f} MB")
-    for name in ("sockets", "files", "threads"):
+    for name in ("tasks", "connections", "sockets", "files", "threads"):
         low, high = (min(getattr(one, name) for one in part) for part in (first, last))
         if high > low:
             grown.append(f"{name}: {low} to {high}, at the least")
@@ -142,15 +160,18 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         await stack.enter_async_context(beside(eyes.jobs))
         shops = Shops(bed, eyes=eyes, audit=AuditLog(bed.places.audit_log), receiver=receiver, stack=stack)
         replica = await replicas.start()
-        for number in range(policies):
-            await shops.open(f"soak{number}", rate=rate, judge=_QUICK)
+        for first in range(0, policies, _AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                for number in range(first, min(first + _AT_ONCE, policies)):
+                    group.create_task(shops.open(f"soak{number}", rate=rate, judge=_QUICK))
         jobs = [_releaser(shop, done) for shop in shops.opened]
         await stack.enter_async_context(beside(jobs))
         begun_s = time.monotonic()
         while (minute := (time.monotonic() - begun_s) / 60) < minutes:
             replica.check()
-            looks.append(look(replica.pid, minute=minute, releases=len(done)))
-            sys.stdout.write(f"{looks[-1]}{await _tasks(bed, replica)}\n")
+            tasks = int((await replica.metrics(session))["serin_tasks"])
+            looks.append(look(replica.pid, minute=minute, tasks=tasks, releases=len(done)))
+            sys.stdout.write(f"{looks[-1]}\n")
             sys.stdout.flush()
             await asyncio.sleep(min(60.0, minutes * 60 / 40))
     return looks
@@ -161,14 +182,6 @@ def _releaser(shop: Shop, done: list[str]) -> Job:
         await _release_forever(shop, done)
 
     return release
-
-
-async def _tasks(bed: Bed, replica: Replica) -> str:
-    """Give what Serin says of itself."""
-    metrics = await replica.metrics(bed.session)
-    names = ("serin_outbox_pending", "serin_telemetry_queries_total", "serin_writes_total")
-    found = {name: sum(value for key, value in metrics.items() if key.startswith(name)) for name in names}
-    return "  " + ", ".join(f"{name.removeprefix('serin_')} {value:.0f}" for name, value in found.items())
 
 
 def main() -> int:
