@@ -1,7 +1,6 @@
 """A daemon, put together from its parts: the one place that knows both the loop and the adapters."""
 
 import random
-import socket
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -51,7 +50,7 @@ class Settings:
     dry_run
         Decide and report, write nothing.
     instance
-        Names this process in Events.
+        Names this process in Events and in the Lease.
     namespaces
         The only ones to look at; none: all.
     leader_elect
@@ -168,7 +167,7 @@ def _leadership(
         clock,
         metrics,
         ref=Ref(LEASE, settings.lease_namespace, settings.lease_name),
-        name=socket.gethostname(),
+        name=settings.instance,
         duration_s=settings.lease_duration_s,
         floor=lambda: highest_epoch(cache.list(VIRTUAL_SERVICE)),
     )

@@ -4,6 +4,7 @@ Base units and ratios, one-hot states instead of numbered ones, and no label tha
 when they are forgotten, and every other label comes from an enumeration, an error's `reason` or the operator's file.
 """
 
+import asyncio
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ class Metrics:
         )
         self._leader = self._gauge("leader", "1 while this replica leads and writes, 0 while it stands by.")
         self._pending = self._gauge("outbox_pending", "Alerts that some receiver has not taken yet.")
+        self._gauge("tasks", "Tasks of the event loop.").set_function(_count_tasks)
 
     # --- policies ---
 
@@ -219,6 +221,13 @@ class Metrics:
                 return _OTHER
             seen.add(value)
         return value
+
+
+def _count_tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked from outside of the loop
+        return 0.0
 
 
 def _show(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:

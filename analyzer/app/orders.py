@@ -1,5 +1,6 @@
 """What a rollout in flight wants to have judged."""
 
+import math
 from dataclasses import replace
 
 from analyzer.app.judging import JudgeOrder
@@ -9,7 +10,7 @@ from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
 from analyzer.core.capacity.demand import saturates
 from analyzer.core.judge import initial_state
-from analyzer.core.rollout import JUDGED, CapacityView, RolloutPlan, RolloutState, step_of
+from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget
@@ -35,7 +36,6 @@ def order_of(
     stage = active_stage(state.weights)
     key = f"{namespace}/{policy.metadata.name}"
     hosts = {version.host for version in target.versions}
-    since_s = state.weights_since_s
     return JudgeOrder(
         key=key,
         rollout=state.rollout,
@@ -55,11 +55,18 @@ def order_of(
         state=state.judge or initial_state(),
         settings=replace(judge_settings(policy), sticky_users=plan.sticky_users),
         step=step_of(plan, state),
-        mixed_until_s=None if since_s is None else since_s + PROPAGATION_S,
+        mixed_until_s=_mixed_until(state),
         weight_before=_weight_before(plan, state),
         seen=_seen(plan, state),
         canary_full_at=saturates(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
+
+
+def _mixed_until(state: RolloutState) -> float | None:
+    """Tell until when requests were shared out by other weights than these; for ever, while somebody else's are there."""
+    if HoldReason.DRIFT.value in state.told:
+        return math.inf
+    return None if state.weights_since_s is None else state.weights_since_s + PROPAGATION_S
 
 
 def _seen(plan: RolloutPlan, state: RolloutState) -> Split:

@@ -159,6 +159,33 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
     ] = False,
+    leader_elect: Annotated[
+        bool,
+        typer.Option(
+            "--leader-elect/--no-leader-elect",
+            help="Write only while holding a Lease, so that several can run. Without it, two of them fight.",
+            envvar="SERIN_LEADER_ELECT",
+        ),
+    ] = True,
+    lease_name: Annotated[
+        str, typer.Option(help="The Lease, the same for all replicas.", metavar="NAME", envvar="SERIN_LEASE_NAME")
+    ] = "serin",
+    lease_namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the Lease is; the pod's own namespace by default, or serin-system.",
+            metavar="NAME",
+            envvar="SERIN_LEASE_NAMESPACE",
+        ),
+    ] = None,
+    lease_duration: Annotated[
+        str,
+        typer.Option(
+            help="A dead leader is replaced after this; whole seconds, 3s or more.",
+            metavar="DURATION",
+            envvar="SERIN_LEASE_DURATION",
+        ),
+    ] = "15s",
     log_format: Annotated[str, typer.Option(help="auto, json or text.", envvar="SERIN_LOG_FORMAT")] = "auto",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", envvar="SERIN_LOG_LEVEL")] = "INFO",
 ) -> None:
@@ -187,6 +214,10 @@ def run(
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
+                leader_elect=leader_elect,
+                lease_name=lease_name,
+                lease_namespace=lease_namespace,
+                lease_duration=lease_duration,
             )
         )
     )

@@ -26,6 +26,9 @@ from analyzer.web.server import serve
 log = structlog.get_logger("serin")
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LEASE_NAMESPACE = "serin-system"
+_LEASE_MIN_S = 3.0
 _EXIT_USAGE = 2
 _EXIT_FAILED = 1
 
@@ -49,6 +52,10 @@ class RunOptions:
     dry_run: bool
     log_format: str
     log_level: str
+    leader_elect: bool = True
+    lease_name: str = "serin"
+    lease_namespace: str | None = None
+    lease_duration: str = "15s"
 
 
 def run_daemon(options: RunOptions) -> int:
@@ -94,6 +101,8 @@ def settings_of(options: RunOptions) -> Settings:
     for namespace in options.namespaces:
         if not _NAMESPACE.fullmatch(namespace):
             raise UsageError(f"--namespace {namespace}: that is no name of a namespace; repeat the option for several")
+    if options.lease_namespace is not None and not _NAMESPACE.fullmatch(options.lease_namespace):
+        raise UsageError(f"--lease-namespace {options.lease_namespace}: that is no name of a namespace")
     return Settings(
         prometheus_url=options.prometheus.rstrip("/"),
         reporter=options.reporter,
@@ -104,7 +113,25 @@ def settings_of(options: RunOptions) -> Settings:
         dry_run=options.dry_run,
         instance=options.instance or socket.gethostname(),
         namespaces=tuple(sorted(set(options.namespaces))),
+        leader_elect=options.leader_elect and not options.manifests,
+        lease_name=options.lease_name,
+        lease_namespace=options.lease_namespace or _own_namespace(options),
+        lease_duration_s=_lease_duration(options.lease_duration),
     )
+
+
+def _own_namespace(options: RunOptions) -> str:
+    """Give the pod's namespace; elsewhere the one of the manifests in `deploy/`, so that both compete for one Lease."""
+    if kubeconfig_of(options) is None and _OWN_NAMESPACE.exists():
+        return _OWN_NAMESPACE.read_text().strip()
+    return _LEASE_NAMESPACE
+
+
+def _lease_duration(text: str) -> float:
+    duration_s = _duration("--lease-duration", text)
+    if duration_s < _LEASE_MIN_S or duration_s != round(duration_s):
+        raise UsageError(f"--lease-duration {text}: take whole seconds, {_LEASE_MIN_S:g} or more, 15s, say")
+    return duration_s
 
 
 def _duration(option: str, text: str) -> float:

@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 
 from analyzer.app.metrics import Metrics, PolicyReading
@@ -116,3 +117,13 @@ def test_two_daemons_in_one_process_do_not_share_series() -> None:
     one, other = Metrics(), Metrics()
     one.count_queries()
     assert other.registry.get_sample_value("serin_telemetry_queries_total") == 0
+
+
+async def test_the_tasks_of_the_loop_are_counted() -> None:
+    metrics = Metrics()
+    before = metrics.registry.get_sample_value("serin_tasks")
+    assert before is not None
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(asyncio.sleep(60))
+        assert metrics.registry.get_sample_value("serin_tasks") == before + 1
+        task.cancel()

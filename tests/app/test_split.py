@@ -176,3 +176,17 @@ def test_what_the_step_has_seen_helps_an_interval_that_cannot_tell_by_itself() -
 def test_an_interval_of_the_new_split_is_not_taken_for_an_old_one_because_of_those_before() -> None:
     world = World(rate=1000.0, seconds=5.0, weight=50.0)
     assert not is_old(world.interval(), before=10.0, seen=Split(stable=900_000, canary=100_000))
+
+
+async def test_what_another_writer_shared_out_raises_no_doubt_about_the_weights() -> None:
+    mesh = quick_mesh()
+    loop = Loop(mesh)
+    await loop.until(lambda: loop.phase == "Progressing")
+    mesh.set_weights(40, 60)
+    for _ in range(6):
+        await loop.cycle()
+    assert loop.state.hold is not None
+    assert loop.state.hold.reason is HoldReason.DRIFT
+    mesh.set_weights(90, 10)
+    await loop.until(lambda: loop.phase == "Promoted")
+    assert told(loop, "SampleRatio") == []

@@ -149,6 +149,9 @@ def test_the_schema_it_prints_is_the_published_one() -> None:
         (["--prometheus", "http://p", "--reporter", "client"], "--reporter client: take source"),
         (["--prometheus", "http://p", "--namespace", "Shop"], "--namespace Shop: that is no name of a namespace"),
         (["--prometheus", "http://p", "--checkpoint", "often"], "--checkpoint often"),
+        (["--prometheus", "http://p", "--lease-duration", "2s"], "--lease-duration 2s: take whole seconds, 3 or more"),
+        (["--prometheus", "http://p", "--lease-duration", "3500ms"], "--lease-duration 3500ms: take whole seconds"),
+        (["--prometheus", "http://p", "--lease-namespace", "A B"], "--lease-namespace A B: that is no name"),
         (["--prometheus", "http://p", "--log-level", "LOUD"], "log level 'LOUD'"),
     ],
 )

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,17 +15,25 @@ from typing import Final
 import aiohttp
 import pytest
 
+from analyzer.sandbox.scope import beside
+from tests.cluster.account import Account
+from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed
+from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
+from tests.cluster.crd import build_policy_crd
 from tests.cluster.enter import INSIDE
-from tests.cluster.serin import Receiver, Replicas
+from tests.cluster.eyes import Eyes
+from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
+from tests.cluster.shops import Shops
 
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_S: Final = 90.0
 _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORY: Final = pytest.StashKey[Path]()
+_ACCOUNT: Final = pytest.StashKey[Account]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +58,11 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say where the logs are, if they are of interest."""
+    """Show the table, and say where the logs are, if they are of interest."""
+    if account := config.stash.get(_ACCOUNT, None):
+        path = account.save(config.stash[_DIRECTORY])
+        terminalreporter.section("faults and stories")
+        terminalreporter.write_line(f"{account.render()}\nAlso in {path}")
     if (directory := config.stash.get(_DIRECTORY, None)) and terminalreporter.getreports("failed"):
         terminalreporter.write_line(f"Logs of the cluster's components: {directory}")
 
@@ -134,7 +148,38 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[Replicas]:
-    """Serin's replicas; none runs yet."""
-    replicas = Replicas(bed, receiver=receiver, directory=tmp_path)
+    """Serin's replicas; none runs yet. They share a Lease that no other test has."""
+    await bed.apply([build_namespace(LEASE_NAMESPACE), build_policy_crd()])
+    await bed.kubectl("wait", "--for=condition=Established", f"crd/{build_policy_crd()['metadata']['name']}")
+    replicas = Replicas(bed, receiver=receiver, directory=tmp_path, lease=f"serin-{secrets.token_hex(3)}")
     yield replicas
+    await bed.heal()
     await replicas.close()
+
+
+@pytest.fixture
+async def eyes(bed: Bed, serin: Replicas) -> AsyncIterator[Eyes]:
+    """Sees what happens to weights and policies."""
+    context = ssl.create_default_context(cafile=str(bed.places.authority))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        eyes = Eyes(Kube(session))
+        async with beside(eyes.jobs):
+            yield eyes
+
+
+@pytest.fixture
+async def shops(
+    bed: Bed, serin: Replicas, eyes: Eyes, receiver: Receiver, pytestconfig: pytest.Config
+) -> AsyncIterator[Shops]:
+    """Services with a canary and users; none is there yet."""
+    async with AsyncExitStack() as stack:
+        shops = Shops(bed, eyes=eyes, audit=AuditLog(bed.places.audit_log), receiver=receiver, stack=stack)
+        yield shops
+        await bed.heal()
+
+
+@pytest.fixture(scope="session")
+def account(running_bed: RunningBed, pytestconfig: pytest.Config) -> Account:
+    """The table that is shown at the end, and kept in the run's directory."""
+    account = pytestconfig.stash[_ACCOUNT] = Account()
+    return account

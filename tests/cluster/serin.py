@@ -18,6 +18,7 @@ from tests.cluster.bed.client import PATIENCE_S, Bed, until
 
 _FIRST_PORT: Final = 8_100
 RECEIVER: Final = "oncall"
+LEASE_NAMESPACE: Final = "serin-system"
 
 
 class Receiver:
@@ -107,6 +108,17 @@ class Replica:
         """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    async def leads(self, session: aiohttp.ClientSession) -> bool:
+        """Ask it whether it leads."""
+        async with session.get(f"{self.url}/readyz") as response:
+            return bool((await response.json())["leads"])
+
+    async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
+        """Read its metrics, by name and labels as they are written."""
+        async with session.get(f"{self.url}/metrics") as response:
+            lines = [line for line in (await response.text()).splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
 
 class Replicas:
     """All that run, and how to start more."""
@@ -118,12 +130,14 @@ class Replicas:
         receiver: Receiver,
         directory: Path,
         program: Sequence[str] = (sys.executable, "-m", "analyzer"),
+        lease: str = "serin",
     ) -> None:
         self.running: list[Replica] = []
         self._bed = bed
         self._receiver = receiver
         self._directory = directory
         self._program = program
+        self._lease = lease
         self._numbers = count()
 
     async def start(
@@ -132,6 +146,7 @@ class Replicas:
         kubeconfig: Path | None = None,
         prometheus_url: str | None = None,
         period: str = "5s",
+        lease: str = "15s",
         extra: Sequence[str] = (),
     ) -> Replica:
         """Start one replica and wait until it is ready.
@@ -142,6 +157,8 @@ class Replicas:
             A service account's, say, or one with a proxy's address; the administrator's otherwise.
         prometheus_url
             A proxy's; Prometheus itself otherwise.
+        lease
+            How long a dead leader is waited for.
         extra
             More options.
         """
@@ -154,6 +171,9 @@ class Replicas:
             "--listen": f"127.0.0.1:{port}",
             "--instance": name,
             "--period": period,
+            "--lease-name": self._lease,
+            "--lease-namespace": LEASE_NAMESPACE,
+            "--lease-duration": lease,
         }
         argv = [*self._program, "run", *(part for pair in options.items() for part in pair), *extra]
         child = await Child.start(name, argv, log=self._directory / f"{name}.log")

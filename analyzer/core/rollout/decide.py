@@ -254,12 +254,12 @@ def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live
         state = replace(state, weights=live)
     if not same(live, state.weights):
         return _drift(state, live)
-    state = untell(state, HoldReason.DRIFT.value, "The weights are as they should be again.")
     if plan.suspended:
         return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
     blind = _blind(state, snapshot)
     if blind is not None:
         return blind
+    state = _back(state, snapshot)
     if snapshot.assessment is None:
         return state
     held = watch_share(plan, state, snapshot)
@@ -281,6 +281,14 @@ def _drift(state: RolloutState, live: Weights) -> RolloutState:
         to_do=f"Give {state.canary} {show(state.weights)} again, or take it to zero and change its template.",
     )
     return hold(told, HoldReason.DRIFT, message)
+
+
+def _back(state: RolloutState, snapshot: Snapshot) -> RolloutState:
+    """Note that the weights are as they should be again, and since when: what was shared out before says nothing of them."""
+    if HoldReason.DRIFT.value not in state.told or snapshot.telemetry is None:
+        return state
+    back = replace(state, weights_since_s=snapshot.telemetry.now_s)
+    return untell(back, HoldReason.DRIFT.value, "The weights are as they should be again.")
 
 
 def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:

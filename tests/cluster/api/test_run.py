@@ -58,7 +58,8 @@ async def serin_run(*args: str) -> AsyncIterator[Process]:
 
 async def test_it_takes_a_policy_up_writes_its_status_and_ends_in_order(api_server: ApiServer) -> None:
     mesh = RealMesh(api_server)
-    async with serin_run("--kubeconfig", str(api_server.kubeconfig()), "--namespace", NAMESPACE) as serin:
+    args = ("--kubeconfig", str(api_server.kubeconfig()), "--namespace", NAMESPACE, "--lease-namespace", NAMESPACE)
+    async with serin_run(*args) as serin:
         url = (await serin.logged("listening"))["url"]
         assert (await serin.logged("serin runs"))["policies"] == 1
         async with asyncio.timeout(PATIENCE_S):
@@ -69,6 +70,32 @@ async def test_it_takes_a_policy_up_writes_its_status_and_ends_in_order(api_serv
         serin.process.send_signal(signal.SIGTERM)
         assert await serin.ends() == 0
     assert [line for line in serin.lines if line["level"] in {"error", "critical"}] == []
+
+
+async def test_of_two_on_one_cluster_the_second_stands_by_until_the_first_ends(api_server: ApiServer) -> None:
+    RealMesh(api_server)
+    args = ("--kubeconfig", str(api_server.kubeconfig()), "--lease-namespace", NAMESPACE, "--lease-name", "two")
+    async with serin_run(*args, "--instance", "first") as first:
+        assert (await first.logged("leads"))["identity"].startswith("first_")
+        async with serin_run(*args, "--instance", "second") as second:
+            await second.logged("serin stands by")
+            first.process.send_signal(signal.SIGTERM)
+            assert await first.ends() == 0
+            assert (await second.logged("leads"))["epoch"] == 2
+            second.process.send_signal(signal.SIGTERM)
+            assert await second.ends() == 0
+
+
+async def test_without_the_namespace_of_its_lease_it_says_so_and_writes_nothing(api_server: ApiServer) -> None:
+    RealMesh(api_server)
+    logged = len(api_server.audited("serin/"))
+    async with serin_run("--kubeconfig", str(api_server.kubeconfig()), "--lease-namespace", "nowhere") as serin:
+        said = await serin.logged("lease cannot be read or taken")
+        assert "nowhere" in said["error"]
+        serin.process.send_signal(signal.SIGTERM)
+        assert await serin.ends() == 0
+    written = [event for event in api_server.audited("serin/")[logged:] if event["verb"] in {"patch", "update"}]
+    assert written == []
 
 
 async def test_a_dry_run_writes_nothing(api_server: ApiServer) -> None:

@@ -574,6 +574,8 @@ def test_alerts_say_where_the_idea_of_ordinary_variation_is_from() -> None:
     back = carry_out(PLAN, learned, snapshot(10, verdict=Verdict.HARM))
     [told] = [notice for notice in back.notices if notice.reason == "RolledBack"]
     assert told.evidence.endswith("dispersion: learned from 4 pods over 58 min")
+
+
 # --- a ramp: the weight follows the proof ---
 
 AUTO = replace(PLAN, stages=(replace(PLAN.stages[0], weights=(1, 5, 10, 25, 50, 100), auto=True),))

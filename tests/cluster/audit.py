@@ -1,0 +1,90 @@
+"""What Serin asked of the API server, by the server's own audit log."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Self
+
+from analyzer.ports import Object
+
+WRITES: Final = frozenset({"create", "update", "patch", "delete"})
+_AGENT: Final = "serin/"
+_MINUTE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request.
+
+    Attributes
+    ----------
+    at_s
+        When it arrived [unix seconds].
+    resource
+        The plural, with its subresource: `canarypolicies/status`.
+    code
+        The answer's; 0 where there was none.
+    """
+
+    at_s: float
+    verb: str
+    resource: str
+    namespace: str
+    code: int
+    user: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change something; a Lease is counted apart."""
+        return self.verb in WRITES and self.resource != "leases"
+
+    @classmethod
+    def of(cls, event: Object) -> Self:
+        """Read an event of the log."""
+        ref = event.get("objectRef", {})
+        parts = [ref[key] for key in ("resource", "subresource") if key in ref]
+        at_s = datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+        code = event.get("responseStatus", {}).get("code", 0)
+        return cls(at_s, event["verb"], "/".join(parts), ref.get("namespace", ""), code, event["user"]["username"])
+
+
+class AuditLog:
+    """The part of the log that was written since this was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin = path.stat().st_size
+
+    def asked(self, namespaces: Iterable[str] | None = None) -> list[Asked]:
+        """Read what Serin asked; with `namespaces`, of these alone. A watch counts once, at its begin."""
+        wanted = None if namespaces is None else frozenset(namespaces)
+        with self._path.open("rb") as log:
+            log.seek(self._begin)
+            events = [json.loads(line) for line in log if line.endswith(b"\n")]
+        mine = [
+            Asked.of(event)
+            for event in events
+            if event.get("userAgent", "").startswith(_AGENT)
+            and not (event["verb"] == "watch" and event["stage"] == "ResponseComplete")
+        ]
+        return [one for one in mine if wanted is None or one.namespace in wanted]
+
+
+def busiest_minute(asked: Iterable[Asked]) -> int:
+    """Count the requests in the minute that had the most."""
+    times = sorted(one.at_s for one in asked)
+    begin = most = 0
+    for end, at_s in enumerate(times):
+        while times[begin] <= at_s - _MINUTE_S:
+            begin += 1
+        most = max(most, end - begin + 1)
+    return most
+
+
+def show_verbs(asked: Iterable[Asked]) -> str:
+    """Write what was asked for how often: `patch virtualservices 4, …`."""
+    counted = Counter(f"{one.verb} {one.resource}" for one in asked)
+    return ", ".join(f"{what} {n}" for what, n in counted.most_common())

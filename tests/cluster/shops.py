@@ -1,0 +1,227 @@
+"""Services with a canary and users, each in a namespace of its own: `policies/examples/helloworld` with a quick policy."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from analyzer.ports import Object
+from analyzer.sandbox.people import Second, Tally, Users
+from analyzer.sandbox.scope import Job, beside
+from tests.cluster.audit import AuditLog
+from tests.cluster.bed.client import Bed, until
+from tests.cluster.bed.manifests import build_example, build_namespace, declare
+from tests.cluster.eyes import Eyes
+from tests.cluster.serin import Receiver
+
+Variables = Mapping[str, Any]
+Judge = Mapping[str, Any]
+
+STAGES: Final = (10, 25, 50, 100)
+DWELL: Final = {"min": "10s", "max": "90s"}
+BAKE: Final = "10s"
+STRICT: Final[Judge] = {}
+"""The example's own tolerances: 10 % and 0.01 % of errors, 5 % of latency."""
+LENIENT: Final[Judge] = {"harmBudget": "2%"}
+"""So that a few hundred requests prove a harmless release: the example's 0.1 % takes hundreds of thousands."""
+
+ROOMY: Final[Variables] = {"CONCURRENCY": 64, "QUEUE_LIMIT": 1000}
+"""Pods that refuse nothing: where the machine of the tests stalls, users wait, and nobody's errors are the machine's."""
+
+SCALE_DOWN: Final = 60.0
+"""The example's HPAs shrink after 900 s; here after 15."""
+
+
+@dataclass(slots=True)
+class Shop:
+    """One service.
+
+    Attributes
+    ----------
+    seconds
+        What its users reported, second by second.
+    """
+
+    name: str
+    namespace: str
+    bed: Bed
+    eyes: Eyes
+    audit: AuditLog
+    receiver: Receiver
+    users: Users = field(default_factory=Users)
+    seconds: list[Second] = field(default_factory=list)
+    deployed: dict[str, Object] = field(default_factory=dict)
+
+    # --- what people do -----------------------------------------------------------------------------------------------
+
+    async def release(self, version: str, **variables: Any) -> None:
+        """Deploy a new revision of a version, as its owner's pipeline does."""
+        deployment = self.deployed[version]
+        declare(deployment, variables)
+        await self.bed.apply([deployment])
+
+    async def kubectl(self, *arguments: str) -> str:
+        """Run kubectl in its namespace."""
+        return await self.bed.kubectl(*arguments, "--namespace", self.namespace)
+
+    # --- what users felt ----------------------------------------------------------------------------------------------
+
+    def felt(self, since_s: float = 0.0) -> Tally:
+        """Sum up what became of the users' requests since a moment."""
+        return Tally().add(second.tally for second in self.seconds if second.at_s >= since_s)
+
+    def failed(self, since_s: float = 0.0) -> int:
+        """Count the users' requests that failed."""
+        return self.felt(since_s).failed().total()
+
+    def first_failure_s(self, version: str, since_s: float = 0.0) -> float:
+        """Tell in which second a version failed a request first [unix seconds]; at the begin of that second."""
+        return next(
+            second.at_s - 1.0
+            for second in self.seconds
+            if second.at_s >= since_s and second.tally.failed().get(version, 0)
+        )
+
+    async def served(self, requests: int) -> None:
+        """Wait until the users had so many answers from now on."""
+        begun = self.felt().answered
+
+        async def enough() -> bool:
+            return self.felt().answered - begun >= requests
+
+        await until(enough, what=lambda: f"{requests} answers in {self.name}; {self.felt()}", patience_s=120)
+
+    # --- what people were told ----------------------------------------------------------------------------------------
+
+    def alerts(self) -> list[Object]:
+        """Give the alerts of its policy, each id once."""
+        mine = [alert for alert in self.receiver.alerts if alert["policy"].startswith(f"{self.namespace}/")]
+        return list({alert["id"]: alert for alert in mine}.values())
+
+    def told(self) -> str:
+        """Write the alerts by reason: `RolledBack (page), Drift resolved`."""
+        said = Counter(
+            f"{alert['reason']} {'resolved' if alert['resolved'] else alert['severity']}" for alert in self.alerts()
+        )
+        return ", ".join(what if n == 1 else f"{what} ×{n}" for what, n in said.items())
+
+    def pages(self) -> list[Object]:
+        """Give the alerts that wake somebody."""
+        return [alert for alert in self.alerts() if alert["severity"] == "page"]
+
+    def check_told_once(self) -> None:
+        """Fail if a thing was told twice, or if a page does not say what to do."""
+        told = Counter((alert["dedup_key"], alert["reason"], alert["resolved"]) for alert in self.alerts())
+        assert not [what for what, n in told.items() if n > 1], self.told()
+        assert not [alert for alert in self.pages() if not alert["to_do"]], self.pages()
+
+    # --- what Serin did -----------------------------------------------------------------------------------------------
+
+    def writes(self) -> int:
+        """Count Serin's writes in its namespace."""
+        return sum(one.writes for one in self.audit.asked([self.namespace]))
+
+    @property
+    def status(self) -> Object:
+        """The policy's status, as it is now."""
+        return self.eyes.status(self.namespace)
+
+    def history(self) -> list[str]:
+        """Give the reasons in the policy's history."""
+        return [entry["reason"] for entry in self.status.get("history", [])]
+
+
+class Shops:
+    """Opens them, and closes all at the end."""
+
+    def __init__(self, bed: Bed, *, eyes: Eyes, audit: AuditLog, receiver: Receiver, stack: AsyncExitStack) -> None:
+        self.opened: list[Shop] = []
+        self._bed = bed
+        self._eyes = eyes
+        self._audit = audit
+        self._receiver = receiver
+        self._stack = stack
+
+    def __getitem__(self, name: str) -> Shop:
+        return next(shop for shop in self.opened if shop.name == name)
+
+    def audit_from_now(self) -> AuditLog:
+        """Give the audit log from its present end on."""
+        return AuditLog(self._bed.places.audit_log)
+
+    async def open(
+        self,
+        name: str,
+        *,
+        rate: float,
+        v1: Variables | None = None,
+        v2: Variables | None = None,
+        judge: Judge = STRICT,
+        spec: Mapping[str, Any] | None = None,
+        weights: tuple[int, int] = (90, 10),
+        policy: bool = True,
+    ) -> Shop:
+        """Deploy one, wait for its pods, and send it users.
+
+        Parameters
+        ----------
+        rate
+            Of the users' requests [1/s].
+        v1, v2
+            How the versions behave.
+        judge, spec
+            What is different from the example's policy, beside its pace.
+        policy
+            Whether it has one already.
+        """
+        namespace = f"{name}-{secrets.token_hex(2)}"
+        behaviour = {"v1": {**ROOMY, **(v1 or {})}, "v2": {**ROOMY, **(v2 or {})}}
+        objects = build_example(
+            "helloworld", namespace=namespace, behaviour=behaviour, acceleration=SCALE_DOWN, policy=True
+        )
+        shop = Shop(name, namespace, self._bed, self._eyes, self._audit, self._receiver)
+        for obj in objects:
+            match obj["kind"]:
+                case "Deployment":
+                    shop.deployed[obj["metadata"]["labels"]["version"]] = obj
+                case "VirtualService":
+                    for route, weight in zip(obj["spec"]["http"][0]["route"], weights, strict=True):
+                        route["weight"] = weight
+                case "CanaryPolicy":
+                    quicken(obj, judge=judge, spec=spec or {})
+        await self._bed.apply([build_namespace(namespace)])
+        self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
+        self.opened.append(shop)
+        await self._bed.apply([obj for obj in objects if obj["kind"] != "CanaryPolicy"])
+        await self._bed.settled(namespace)
+        await self._bed.routed(namespace)
+        if rate:
+            shop.users = await self._stack.enter_async_context(self._bed.load(namespace, rate=rate))
+            await self._stack.enter_async_context(beside([_recorder(shop)]))
+        if policy:
+            await self._bed.apply([obj for obj in objects if obj["kind"] == "CanaryPolicy"])
+        return shop
+
+
+def quicken(policy: Object, *, judge: Judge, spec: Mapping[str, Any]) -> None:
+    """Make the example's policy quick: steps of ten seconds, a bake of ten, no more than 90 s without a verdict."""
+    wanted = policy["spec"]
+    wanted["stages"] = [{"route": "primary", "weights": list(STAGES)}]
+    wanted["judge"] |= {"dwell": DWELL, "bake": BAKE, **judge}
+    wanted.update(spec)
+
+
+def _recorder(shop: Shop) -> Job:
+    async def record() -> None:
+        async for second in shop.users.follow():
+            shop.seconds.append(second)
+
+    return record
+
+
+def now_s() -> float:
+    """Tell the time as the users' reports and the audit log do [unix seconds]."""
+    return time.time()

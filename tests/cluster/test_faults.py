@@ -1,0 +1,375 @@
+"""What goes wrong around a release, and what users felt and people were told of it.
+
+Several services live through each fault side by side, with one Serin: harmless releases, which must never be rolled back
+because something else broke, and bad ones, which must lose their traffic as soon as that can be known and done.
+"""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any, Final
+
+from tests.cluster.account import Account, Row
+from tests.cluster.bed.client import Bed, until
+from tests.cluster.bed.mesh import WEBHOOK
+from tests.cluster.serin import Replica, Replicas
+from tests.cluster.shops import LENIENT, Judge, Shop, Shops, now_s
+from tests.faultproxy import Fault, FaultProxy, Rule, html
+
+RATE: Final = 60.0
+QUICK: Final[Judge] = {**LENIENT, "dwell": {"min": "10s", "max": "20s"}}
+SLOWER: Final[Judge] = {**LENIENT, "dwell": {"min": "20s", "max": "30s"}, "bake": "20s"}
+PATIENCE_S: Final = 240.0
+OUTAGE_S: Final = 60.0
+KILLS: Final = 10
+SHORT_LEASE: Final = "5s"
+
+
+async def open_all(shops: Shops, *names: str, judge: Judge = QUICK, **behaviour: Any) -> list[Shop]:
+    """Open several at once, and wait until each is judged."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(shops.open(name, rate=RATE, judge=judge, **behaviour)) for name in names]
+    opened = [task.result() for task in tasks]
+    for shop in opened:
+        await shop.eyes.until_phase(shop.namespace, "Progressing", patience_s=60)
+    return opened
+
+
+async def turn_bad(shop: Shop) -> float:
+    """Let every request to the canary fail; return when [unix seconds]."""
+    await shop.bed.behave(shop.namespace, "helloworld-v2", error_rate=1.0)
+    return now_s()
+
+
+async def alert_of(shop: Shop, reason: str, *, patience_s: float = 90.0) -> dict[str, Any]:
+    """Wait for an alert of a shop."""
+
+    async def there() -> list[dict[str, Any]]:
+        return [alert for alert in shop.alerts() if alert["reason"] == reason]
+
+    return (await until(there, what=lambda: f"alert {reason}; got {shop.told()}", patience_s=patience_s))[0]
+
+
+async def rolled_back(
+    shop: Shop, account: Account, *, fault: str, since_s: float, reasons: frozenset[str] = frozenset({"Harm"})
+) -> None:
+    """Wait until a bad release has no traffic; account for it."""
+    zero_s = await shop.eyes.until_weight(shop.namespace, 0, patience_s=PATIENCE_S)
+    await shop.eyes.until_phase(shop.namespace, "RolledBack")
+    told = await alert_of(shop, "RolledBack")
+    assert shop.status["reason"] in reasons, shop.eyes.tell(shop.namespace)
+    assert told["to_do"]
+    account_for(shop, account, fault=fault, right="weight zero", seconds=zero_s - since_s)
+
+
+async def promoted(shop: Shop, account: Account, *, fault: str, since_s: float) -> None:
+    """Wait until a harmless release has all traffic; it never went back, and no step was made twice."""
+    done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
+    await shop.eyes.until_phase(shop.namespace, "Promoted")
+    await alert_of(shop, "Promoted")
+    weights = [weights[1] for _, weights in shop.eyes.weights[shop.namespace]]
+    assert weights == [10, 25, 50, 100], shop.eyes.tell(shop.namespace)
+    account_for(shop, account, fault=fault, right="promoted", seconds=done_s - since_s)
+
+
+def account_for(shop: Shop, account: Account, *, fault: str, right: str, seconds: float) -> None:
+    """Write a row, and check that people were told each thing once."""
+    shop.check_told_once()
+    felt = shop.felt()
+    account.rows.append(
+        Row(
+            fault=fault,
+            service=shop.name,
+            right=right,
+            seconds=max(seconds, 0.0),
+            failed=felt.failed().total(),
+            canary=felt.served("v2"),
+            alerts=shop.told(),
+            writes=shop.writes(),
+        )
+    )
+
+
+def check_evidence_is_whole(shop: Shop, begun_s: float) -> None:
+    """Fail if the judge did not judge (nearly) all the time from the begin to now: evidence was lost."""
+    seconds = shop.status["evidence"]["seconds"]
+    elapsed_s = shop.eyes.statuses[shop.namespace][-1][0] - begun_s
+    assert seconds >= 0.8 * elapsed_s - 10, (
+        f"judged {seconds:.0f} s of {elapsed_s:.0f}: {shop.eyes.tell(shop.namespace)}"
+    )
+
+
+# --- people and pods --------------------------------------------------------------------------------------------------
+
+
+async def test_what_people_and_pods_do_in_the_middle_of_a_rollout(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    await serin.start()
+    async with asyncio.TaskGroup() as group:
+        loop = group.create_task(
+            shops.open("crash-loop", rate=RATE, judge=SLOWER, v2={"CRASH_AFTER_SECONDS": 30}), name="crash-loop"
+        )
+        rest = group.create_task(open_all(shops, "gone", "drift", "unpolicied", "changed", judge=SLOWER))
+    gone, drift, unpolicied, changed = rest.result()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_crash_loop(loop.result(), account))
+        group.create_task(_canary_deleted(gone, account))
+        group.create_task(_another_writer(drift, account))
+        group.create_task(_policy_deleted(unpolicied, account))
+        group.create_task(_template_changed(changed, account))
+
+
+async def _crash_loop(shop: Shop, account: Account) -> None:
+    async def crashed() -> bool:
+        return (await shop.bed.replicas(shop.namespace))["helloworld-v2"] == 0
+
+    await until(crashed, what="the canary's pod crashed")
+    reasons = frozenset({"CanaryUnavailable", "Harm"})
+    await rolled_back(shop, account, fault="canary crash-loops", since_s=now_s(), reasons=reasons)
+    assert len(shop.pages()) == 1
+
+
+async def _canary_deleted(shop: Shop, account: Account) -> None:
+    await shop.kubectl("delete", "hpa/helloworld-v2", "deployment/helloworld-v2", "--wait=false")
+    reasons = frozenset({"CanaryUnavailable", "Harm"})
+    await rolled_back(shop, account, fault="canary Deployment deleted", since_s=now_s(), reasons=reasons)
+    assert len(shop.pages()) == 1
+
+
+async def _another_writer(shop: Shop, account: Account) -> None:
+    """Nobody fights; when the person has put the weights back, the rollout goes on."""
+    await shop.bed.set_weights(shop.namespace, [40, 60])
+    begun_s = now_s()
+    told = await alert_of(shop, "Drift")
+    assert "Give v2 10 %" in told["to_do"]
+    held = await shop.eyes.until_status(
+        shop.namespace, lambda status: (status["hold"] or {}).get("reason") == "Drift", what="held"
+    )
+    await shop.served(int(10 * RATE))
+    assert shop.eyes.weight(shop.namespace) == 60, "nobody fights"
+    await shop.bed.set_weights(shop.namespace, [90, 10])
+    account_for(shop, account, fault="another writer (90/10 to 40/60)", right="held, told", seconds=held - begun_s)
+    begun_s = now_s()
+    done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
+    await alert_of(shop, "Promoted")
+    assert {alert["reason"] for alert in shop.alerts()} == {"Drift", "Promoted"}, shop.told()
+    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 60, 10, 25, 50, 100]
+    account_for(shop, account, fault="another writer, put back", right="promoted", seconds=done_s - begun_s)
+
+
+async def _policy_deleted(shop: Shop, account: Account) -> None:
+    await shop.kubectl("delete", "canarypolicy/helloworld")
+    begun_s = now_s()
+    zero_s = await shop.eyes.until_weight(shop.namespace, 0)
+    told = await alert_of(shop, "RolledBack")
+    assert "PolicyDeleted" in told["what"]
+    account_for(shop, account, fault="policy deleted", right="weight zero", seconds=zero_s - begun_s)
+    assert not shop.pages()
+
+
+async def _template_changed(shop: Shop, account: Account) -> None:
+    """The new revision begins at zero; what was proven of the old one says nothing of it."""
+    await shop.release("v2", LATENCY_MS=19)
+    begun_s = now_s()
+    zero_s = await shop.eyes.until_weight(shop.namespace, 0)
+    account_for(shop, account, fault="template changed", right="weight zero", seconds=zero_s - begun_s)
+    told = await alert_of(shop, "RolledBack")
+    assert "CanaryChanged" in told["what"]
+    assert not shop.pages()
+    done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
+    await alert_of(shop, "Promoted")
+    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 0, 10, 25, 50, 100]
+    account_for(shop, account, fault="template changed", right="the new one promoted", seconds=done_s - begun_s)
+
+
+# --- Serin itself -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_leader_killed_at_ten_random_moments_makes_no_step_twice_and_loses_nothing(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    seed = random.SystemRandom().randrange(10_000)
+    rng = random.Random(seed)
+    print(f"seed {seed}")  # noqa: T201  shown where the test fails
+    replicas = [await serin.start(lease=SHORT_LEASE), await serin.start(lease=SHORT_LEASE)]
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    begun_s, bad_s = now_s(), 0.0
+    for kill in range(KILLS):
+        if kill == KILLS // 2:
+            bad_s = await turn_bad(bad)
+        await asyncio.sleep(rng.uniform(0.5, 5.0))  # the random moment
+        leader = await _leader(bed, replicas)
+        await leader.kill()
+        replicas.remove(leader)
+        replicas.append(await serin.start(lease=SHORT_LEASE))
+    account.notes.append(f"kill -9 of the leader: {KILLS} times in {now_s() - begun_s:.0f} s, seed {seed}")
+    fault = f"leader killed {KILLS} times"
+    await rolled_back(bad, account, fault=fault, since_s=bad_s)
+    await promoted(good, account, fault=fault, since_s=begun_s)
+    check_evidence_is_whole(good, begun_s)
+
+
+async def _leader(bed: Bed, replicas: list[Replica]) -> Replica:
+    async def leading() -> list[Replica]:
+        return [replica for replica in replicas if await replica.leads(bed.session)]
+
+    return (await until(leading, what="one leads"))[0]
+
+
+async def test_a_paused_leader_is_replaced_and_writes_nothing_when_it_wakes_up(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    accounts = [await _replica_account(bed, shops, name) for name in ("first", "second")]
+    replicas = [await serin.start(lease=SHORT_LEASE, kubeconfig=path) for path in accounts]
+    good, bad = await open_all(shops, "good", "bad")
+    leader = await _leader(bed, replicas)
+    leader.pause()
+    paused_s = await turn_bad(bad)
+    await rolled_back(bad, account, fault="leader paused", since_s=paused_s)
+    leader.resume()
+    woken_s = now_s()
+    user = f"system:serviceaccount:serin-system:{('first', 'second')[replicas.index(leader)]}"
+
+    async def stands_by() -> bool:
+        return not await leader.leads(bed.session)
+
+    await until(stands_by, what="the woken leader stands by")
+    await promoted(good, account, fault="leader paused", since_s=paused_s)
+    written = [
+        one
+        for one in good.audit.asked()
+        if one.user == user and one.at_s >= woken_s and one.verb in {"create", "patch", "update", "delete"}
+    ]
+    assert not [one for one in written if one.code < 400], written
+    account.notes.append(f"paused leader: {len(written)} attempts to write after its wake-up, none of them taken")
+
+
+async def _replica_account(bed: Bed, shops: Shops, name: str) -> Path:
+    """Give a replica an identity of its own, so that the audit log tells which one wrote."""
+    path = await bed.service_account("serin-system", name)
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"serin-{name}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "serin-system"}],
+    }
+    await bed.apply([binding])
+    return path
+
+
+# --- what Serin needs -------------------------------------------------------------------------------------------------
+
+
+async def test_a_rollback_that_is_due_while_the_api_server_is_stopped_is_made_as_soon_as_it_is_back(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    await serin.start()
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    begun_s = now_s()
+    await bed.stop("kube-apiserver")
+    await turn_bad(bad)
+    told = await alert_of(bad, "CannotRollBack")
+    assert told["severity"] == "page"
+    assert "kubectl" in told["to_do"]
+    await asyncio.sleep(max(0.0, begun_s + OUTAGE_S - now_s()))  # as long as the fault lasts
+    await bed.start("kube-apiserver")
+    back_s = now_s()
+    fault = f"kube-apiserver stopped for {OUTAGE_S:.0f} s"
+    await rolled_back(bad, account, fault=fault, since_s=back_s)
+    await promoted(good, account, fault=fault, since_s=back_s)
+    check_evidence_is_whole(good, begun_s)
+
+
+async def test_without_telemetry_the_weights_stay_and_with_it_what_is_bad_is_found(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    async with FaultProxy(bed.prometheus_url).running() as proxy:
+        await serin.start(prometheus_url=proxy.url)
+        good, *bad = await open_all(shops, "good", "bad-stopped", "bad-slow", "bad-html", judge=SLOWER)
+        await bed.stop("prometheus")
+        await _blind(good, bad[0])
+        await bed.start("prometheus")
+        await rolled_back(bad[0], account, fault="Prometheus stopped", since_s=now_s())
+        for shop, rule, fault in (
+            (bad[1], Rule(name="slow", fault=Fault.DELAY, seconds=15.0), "Prometheus slow (15 s)"),
+            (bad[2], html(), "Prometheus answers 503, HTML"),
+        ):
+            await _seeing(good)
+            async with proxy.faulty(rule):
+                await _blind(good, shop)
+            await rolled_back(shop, account, fault=fault, since_s=now_s())
+        await promoted(good, account, fault="Prometheus stopped, slow, HTML", since_s=now_s())
+        assert not good.pages()
+
+
+async def _seeing(shop: Shop) -> None:
+    await shop.eyes.until_status(shop.namespace, lambda status: not status.get("hold"), what="not held")
+
+
+async def _blind(good: Shop, bad: Shop) -> None:
+    """Let a release turn bad while nobody can see it: all weights stay."""
+    for shop in (good, bad):
+        await shop.eyes.until_status(
+            shop.namespace, lambda status: (status.get("hold") or {}).get("reason") == "Blind", what="held, blind"
+        )
+    weights = good.eyes.weight(good.namespace), bad.eyes.weight(bad.namespace)
+    await turn_bad(bad)
+    await bad.served(int(8 * RATE))
+    assert (good.eyes.weight(good.namespace), bad.eyes.weight(bad.namespace)) == weights
+
+
+async def test_without_istiod_a_rollback_that_is_refused_pages_and_weights_without_effect_are_noticed(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    await serin.start()
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    await bed.stop("istiod")
+    await turn_bad(bad)
+    told = await alert_of(bad, "CannotRollBack")
+    assert "bring istiod back" in told["what"]
+    await bed.start("istiod")
+    await rolled_back(bad, account, fault="istiod stopped: writes refused", since_s=now_s())
+
+    await bed.stop("istiod")
+    await bed.kubectl(
+        *("patch", "validatingwebhookconfiguration", WEBHOOK, "--type=json"),
+        '--patch=[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]',
+    )
+    begun_s = now_s()
+    held_s = await good.eyes.until_status(
+        good.namespace,
+        lambda status: (status.get("hold") or {}).get("reason") == "SampleRatio",
+        what="held, weights not in effect",
+        patience_s=PATIENCE_S,
+    )
+    told = await alert_of(good, "SampleRatio")
+    assert "Is istiod up" in told["to_do"]
+    weights = good.eyes.weight(good.namespace)
+    account_for(good, account, fault="istiod stopped: weights not in effect", right="held", seconds=held_s - begun_s)
+    await good.served(int(10 * RATE))
+    assert good.eyes.weight(good.namespace) == weights
+    await bed.start("istiod")
+    await promoted(good, account, fault="istiod is back", since_s=now_s())
+    assert not good.pages()
+    assert [alert["resolved"] for alert in good.alerts() if alert["reason"] == "SampleRatio"] == [False, True]
+    webhook = json.loads(await bed.kubectl("get", "validatingwebhookconfiguration", WEBHOOK, "--output=json"))
+    assert webhook["webhooks"][0]["failurePolicy"] == "Fail"
+
+
+async def test_a_gateway_that_restarts_is_neither_harm_nor_a_loss_of_sight(
+    bed: Bed, serin: Replicas, shops: Shops, account: Account
+) -> None:
+    await serin.start()
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    begun_s = now_s()
+    await good.served(int(10 * RATE))
+    await bed.restart("gateway")
+    restarted_s = now_s()
+    bad_s = await turn_bad(bad)
+    await rolled_back(bad, account, fault="gateway restarted, then bad", since_s=bad_s)
+    await promoted(good, account, fault="gateway restarted", since_s=restarted_s)
+    assert not good.pages()
+    check_evidence_is_whole(good, begun_s)
