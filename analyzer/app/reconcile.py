@@ -38,6 +38,8 @@ from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Object, PatchOperatio
 log = structlog.get_logger("serin.turn")
 
 _MAX_BACKOFF_S = 30.0
+URGENT_BACKOFF_S = 5.0
+"""Between two tries at the most, while users fail and a rollback is due [s]."""
 _UNDELIVERED_S = 5.0
 _MATERIAL = (
     "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
@@ -85,10 +87,19 @@ class Observed:
 
 
 class Reconciler:
-    """Turns one policy. Its memory is a cache: a `.status` that it did not write replaces it."""
+    """Turns one policy. Its memory is a cache: a `.status` that it did not write replaces it.
+
+    Attributes
+    ----------
+    ref
+        The policy.
+    order
+        What is to be judged next, also where the last turn ended with an error.
+    """
 
     def __init__(self, services: Services, ref: Ref) -> None:
         self.ref = ref
+        self.order: JudgeOrder | None = None
         self._services = services
         self._writer = Writer(services, ref)
         self._reporter = Reporter(
@@ -128,6 +139,7 @@ class Reconciler:
         observed = self._observe(obj)
         if isinstance(observed, Problem):
             state = break_off(state, observed)
+            self.order = None
             await self._finish(obj, state, receivers=())
             return TurnResult(before, self._state, None, self._wait_s())
         live = observed.target.view.shares.get(state.canary)
@@ -139,9 +151,11 @@ class Reconciler:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
-        await self._finish(obj, state, receivers=observed.policy.spec.alerts)
-        order = order_of(observed.policy, observed.plan, self._state, observed.target)
-        return TurnResult(before, self._state, order, self._wait_s(), interest=observed.target.interest)
+        try:
+            await self._finish(obj, state, receivers=observed.policy.spec.alerts)
+        finally:  # what cannot be recorded is judged all the same: else nobody would hear of what cannot be undone
+            self.order = order_of(observed.policy, observed.plan, self._state, observed.target)
+        return TurnResult(before, self._state, self.order, self._wait_s(), interest=observed.target.interest)
 
     async def checkpoint(self) -> None:
         """Write what only this process remembers, if it is the newest."""
@@ -307,7 +321,8 @@ class Reconciler:
 
     def _wait_s(self) -> float:
         if self._failures:
-            return min(2.0**self._failures, _MAX_BACKOFF_S)
+            urgent = self._state.phase is Phase.ROLLING_BACK
+            return min(2.0**self._failures, URGENT_BACKOFF_S if urgent else _MAX_BACKOFF_S)
         return _UNDELIVERED_S if self._state.notices else self._services.idle_s
 
     # --- the end of a policy ---
