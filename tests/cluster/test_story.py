@@ -144,8 +144,9 @@ async def test_good_releases_are_promoted_and_bad_ones_rolled_back(
     assert took.result() <= DETECTION_S
     account.notes.append(queries.result())
     _account_for_requests(shops, account)
-    await _shrink(bed, shops["good"], account)
-    await _idle(shops, account)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_shrink(bed, shops["good"], account))
+        group.create_task(_idle(shops, account))
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
