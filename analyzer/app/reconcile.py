@@ -39,6 +39,8 @@ from analyzer.ports import Object, PatchOperation, Ref
 log = structlog.get_logger("serin.turn")
 
 _MAX_BACKOFF_S = 30.0
+URGENT_BACKOFF_S = 5.0
+"""Between two tries at the most, while users fail and a rollback is due [s]."""
 _UNDELIVERED_S = 5.0
 _RETURNING_S = 3.0
 """A rollback in parts looks so often what more the stable version can take."""
@@ -299,7 +301,8 @@ class Reconciler:
 
     def _wait_s(self) -> float:
         if self._failures:
-            return min(2.0**self._failures, _MAX_BACKOFF_S)
+            urgent = self._state.phase is Phase.ROLLING_BACK
+            return min(2.0**self._failures, URGENT_BACKOFF_S if urgent else _MAX_BACKOFF_S)
         if self._state.phase is Phase.ROLLING_BACK:
             return _RETURNING_S
         return _UNDELIVERED_S if self._state.notices else self._services.idle_s

@@ -8,9 +8,9 @@ import structlog
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.logs import log_turn
 from analyzer.app.metrics import Metrics, PolicyReading
-from analyzer.app.reconcile import Reconciler, TurnResult
+from analyzer.app.reconcile import URGENT_BACKOFF_S, Reconciler, TurnResult
 from analyzer.app.status import show_step
-from analyzer.core.rollout import RolloutState
+from analyzer.core.rollout import Phase, RolloutState
 from analyzer.core.rollout.weights import active_stage
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.ports import Clock, Ref
@@ -44,6 +44,7 @@ class Runner:
         self._deleted = False
         self._stopping = False
         self._failures = 0
+        self._failed_in: Phase | None = None
         self._interest: frozenset[Ref] | None = None
         self._turned_at_s = clock.monotonic_s()
 
@@ -111,7 +112,7 @@ class Runner:
             self._keep(answer)
             return result.wait_s
         self._interest = result.interest
-        if result.order is not None:
+        if result.order is not None:  # what cannot be recorded is judged all the same
             self._judging.submit(result.order, self._deliver)
         self._report(result, answer, duration_s)
         if result.failure is not None:
@@ -156,9 +157,13 @@ class Runner:
 
     def _failed(self, reason: str, *, first_s: float) -> _Failure:
         self._metrics.count_turn_failure(reason)
+        phase = self._reconciler.state.phase
+        if phase is not self._failed_in:  # what was tried in vain before says nothing of how urgent this is
+            self._failures, self._failed_in = 0, phase
         wait_s = first_s + _FIRST_BACKOFF_S * (2.0 ** min(self._failures, 10) - 1.0)
         self._failures += 1
-        return _Failure(min(wait_s, max(first_s, _MAX_BACKOFF_S)), reason)
+        limit_s = URGENT_BACKOFF_S if phase is Phase.ROLLING_BACK else _MAX_BACKOFF_S
+        return _Failure(min(wait_s, max(first_s, limit_s)), reason)
 
     def _report(self, result: TurnResult, answer: JudgeAnswer | None, duration_s: float) -> None:
         before, after = result.before, result.after

@@ -19,28 +19,36 @@ from analyzer.app.writer import Services
 from analyzer.core.judge import judge
 from analyzer.core.judge.types import Assessment, JudgeRequest
 from analyzer.core.rollout import Problem
-from analyzer.errors import MetricsUnavailable, WriteRefused
+from analyzer.errors import ClusterUnavailable, MetricsUnavailable, WriteRefused
 from analyzer.policy.model import CanaryPolicy
-from analyzer.ports import CANARY_POLICY, POD, Object, Ref, Telemetry, TelemetryQuery, TelemetryWindow
+from analyzer.ports import CANARY_POLICY, POD, Cluster, Object, Ref, Telemetry, TelemetryQuery, TelemetryWindow
 from tests.app.model import NAMESPACE, POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.test_turns import quick_mesh
-from tests.fakes import FakeTelemetry, RecordingSink
+from tests.fakes import FakeTelemetry, FaultyCluster, RecordingSink
 
 
 class Running:
     """A daemon that runs, with what a test looks at."""
 
-    def __init__(self, mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        mesh: ModelMesh,
+        telemetry: Telemetry | None = None,
+        *,
+        dry_run: bool = False,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.mesh = mesh
+        cluster = cluster or mesh.cluster
         self.sink = RecordingSink()
         self.metrics = Metrics()
         changes = Changes()
-        cache = ClusterCache(mesh.cluster, WATCHED, clock=mesh.clock, on_change=changes.note)
+        cache = ClusterCache(cluster, WATCHED, clock=mesh.clock, on_change=changes.note)
         outbox = Outbox(
             {"log": self.sink}, default=("log",), clock=mesh.clock, metrics=self.metrics, rng=random.Random(1)
         )
         services = Services(
-            cluster=mesh.cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=self.metrics, dry_run=dry_run
+            cluster=cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=self.metrics, dry_run=dry_run
         )
         judging = Judging(
             telemetry or FakeTelemetry(mesh.clock, mesh.window),
@@ -76,9 +84,9 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False
+    mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False, cluster: Cluster | None = None
 ) -> AsyncIterator[Running]:
-    serin = Running(mesh, telemetry, dry_run=dry_run)
+    serin = Running(mesh, telemetry, dry_run=dry_run, cluster=cluster)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         task = group.create_task(serin.daemon.run())
         yield serin
@@ -245,6 +253,29 @@ async def test_a_refused_rollback_pages_at_once_with_the_command_and_is_made_as_
         mesh.cluster.admission = allowed
         await serin.until(lambda: mesh.weights()["v2"] == 0)
         await serin.until(lambda: [alert.reason for alert in serin.sink.sent] == ["CannotRollBack", "RolledBack"])
+
+
+async def test_what_turns_bad_while_nothing_can_be_written_is_found_and_pages() -> None:
+    mesh = quick_mesh()
+    stopped = False
+
+    def refuse(_number: int, method: str, phase: str) -> ClusterUnavailable | None:
+        writes = method in {"patch", "replace_status", "create"}
+        return ClusterUnavailable("connection refused") if stopped and writes and phase == "before" else None
+
+    async with running(mesh, cluster=FaultyCluster(mesh.cluster, refuse)) as serin:
+        await serin.until(lambda: serin.status().get("phase") == "Progressing")
+        stopped = True
+        await serin.live(20)  # a checkpoint or a step falls due, and cannot be written
+        mesh.behaviours["v2"] = Behaviour(error_rate=0.5)
+        await serin.until(lambda: bool(serin.sink.sent), scrapes=1_000)
+        (page,) = serin.sink.sent
+        assert (page.reason, page.severity) == ("CannotRollBack", "page")
+        stopped = False
+        await serin.until(
+            lambda: [alert.reason for alert in serin.sink.sent] == ["CannotRollBack", "RolledBack"], scrapes=1_000
+        )
+        assert mesh.weights()["v2"] == 0
 
 
 async def test_a_rollback_that_is_due_is_made_although_the_policy_was_made_invalid_meanwhile() -> None:

@@ -108,20 +108,13 @@ async def test_what_people_and_pods_do_in_the_middle_of_a_rollout(
 ) -> None:
     await serin.start()
     async with asyncio.TaskGroup() as group:
-        loop = group.create_task(
-            shops.open("crash-loop", rate=RATE, judge=SLOWER, v2={"CRASH_AFTER_SECONDS": 30}), name="crash-loop"
-        )
-        rest = group.create_task(open_all(shops, "gone", "drift", "unpolicied", "changed", judge=SLOWER))
-    gone, drift, unpolicied, changed = rest.result()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_crash_loop(loop.result(), account))
-        group.create_task(_canary_deleted(gone, account))
-        group.create_task(_another_writer(drift, account))
-        group.create_task(_policy_deleted(unpolicied, account))
-        group.create_task(_template_changed(changed, account))
+        for happens in (_crash_loop, _canary_deleted, _another_writer, _policy_deleted, _template_changed):
+            group.create_task(happens(shops, account), name=happens.__name__)
 
 
-async def _crash_loop(shop: Shop, account: Account) -> None:
+async def _crash_loop(shops: Shops, account: Account) -> None:
+    (shop,) = await open_all(shops, "crash-loop", v2={"CRASH_AFTER_SECONDS": 30})
+
     async def crashed() -> bool:
         return (await shop.bed.replicas(shop.namespace))["helloworld-v2"] == 0
 
@@ -131,17 +124,20 @@ async def _crash_loop(shop: Shop, account: Account) -> None:
     assert len(shop.pages()) == 1
 
 
-async def _canary_deleted(shop: Shop, account: Account) -> None:
+async def _canary_deleted(shops: Shops, account: Account) -> None:
+    (shop,) = await open_all(shops, "gone")
+    begun_s = now_s()
     await shop.kubectl("delete", "hpa/helloworld-v2", "deployment/helloworld-v2", "--wait=false")
     reasons = frozenset({"CanaryUnavailable", "Harm"})
-    await rolled_back(shop, account, fault="canary Deployment deleted", since_s=now_s(), reasons=reasons)
+    await rolled_back(shop, account, fault="canary Deployment deleted", since_s=begun_s, reasons=reasons)
     assert len(shop.pages()) == 1
 
 
-async def _another_writer(shop: Shop, account: Account) -> None:
+async def _another_writer(shops: Shops, account: Account) -> None:
     """Nobody fights; when the person has put the weights back, the rollout goes on."""
-    await shop.bed.set_weights(shop.namespace, [40, 60])
+    (shop,) = await open_all(shops, "drift")
     begun_s = now_s()
+    await shop.bed.set_weights(shop.namespace, [40, 60])
     told = await alert_of(shop, "Drift")
     assert "Give v2 10 %" in told["to_do"]
     held = await shop.eyes.until_status(
@@ -159,9 +155,10 @@ async def _another_writer(shop: Shop, account: Account) -> None:
     account_for(shop, account, fault="another writer, put back", right="promoted", seconds=done_s - begun_s)
 
 
-async def _policy_deleted(shop: Shop, account: Account) -> None:
-    await shop.kubectl("delete", "canarypolicy/helloworld")
+async def _policy_deleted(shops: Shops, account: Account) -> None:
+    (shop,) = await open_all(shops, "unpolicied")
     begun_s = now_s()
+    await shop.kubectl("delete", "canarypolicy/helloworld")
     zero_s = await shop.eyes.until_weight(shop.namespace, 0)
     told = await alert_of(shop, "RolledBack")
     assert "PolicyDeleted" in told["what"]
@@ -169,10 +166,11 @@ async def _policy_deleted(shop: Shop, account: Account) -> None:
     assert not shop.pages()
 
 
-async def _template_changed(shop: Shop, account: Account) -> None:
+async def _template_changed(shops: Shops, account: Account) -> None:
     """The new revision begins at zero; what was proven of the old one says nothing of it."""
-    await shop.release("v2", LATENCY_MS=19)
+    (shop,) = await open_all(shops, "changed")
     begun_s = now_s()
+    await shop.release("v2", LATENCY_MS=19)
     zero_s = await shop.eyes.until_weight(shop.namespace, 0)
     account_for(shop, account, fault="template changed", right="weight zero", seconds=zero_s - begun_s)
     told = await alert_of(shop, "RolledBack")
@@ -267,7 +265,7 @@ async def test_a_rollback_that_is_due_while_the_api_server_is_stopped_is_made_as
     bed: Bed, serin: Replicas, shops: Shops, account: Account
 ) -> None:
     await serin.start()
-    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    good, bad = await open_all(shops, "good", "bad")
     begun_s = now_s()
     await bed.stop("kube-apiserver")
     await turn_bad(bad)
@@ -325,7 +323,7 @@ async def test_without_istiod_a_rollback_that_is_refused_pages_and_weights_witho
     bed: Bed, serin: Replicas, shops: Shops, account: Account
 ) -> None:
     await serin.start()
-    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    good, bad = await open_all(shops, "good", "bad")
     await bed.stop("istiod")
     await turn_bad(bad)
     told = await alert_of(bad, "CannotRollBack")
@@ -363,9 +361,9 @@ async def test_a_gateway_that_restarts_is_neither_harm_nor_a_loss_of_sight(
     bed: Bed, serin: Replicas, shops: Shops, account: Account
 ) -> None:
     await serin.start()
-    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    good, bad = await open_all(shops, "good", "bad")
     begun_s = now_s()
-    await good.served(int(10 * RATE))
+    await good.served(int(5 * RATE))
     await bed.restart("gateway")
     restarted_s = now_s()
     bad_s = await turn_bad(bad)
