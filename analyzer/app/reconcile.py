@@ -63,6 +63,8 @@ class TurnResult:
         Turn again after this time at the latest [s].
     interest
         Objects whose changes matter; None: any in the namespace, for the target is not made out.
+    failure
+        Why the state could not be recorded for now. It is kept in memory, and the judge goes on with it.
     """
 
     before: RolloutState
@@ -70,6 +72,7 @@ class TurnResult:
     order: JudgeOrder | None
     wait_s: float
     interest: frozenset[Ref] | None = None
+    failure: TransientError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +90,10 @@ class Observed:
 
 
 class Reconciler:
-    """Turns one policy. Its memory is a cache: a `.status` that it did not write replaces it.
-
-    Attributes
-    ----------
-    ref
-        The policy.
-    order
-        What is to be judged next, also where the last turn ended with an error.
-    """
+    """Turns one policy. Its memory is a cache: a `.status` that it did not write replaces it."""
 
     def __init__(self, services: Services, ref: Ref) -> None:
         self.ref = ref
-        self.order: JudgeOrder | None = None
         self._services = services
         self._writer = Writer(services, ref)
         self._reporter = Reporter(
@@ -139,9 +133,8 @@ class Reconciler:
         observed = self._observe(obj)
         if isinstance(observed, Problem):
             state = break_off(state, observed)
-            self.order = None
-            await self._finish(obj, state, receivers=())
-            return TurnResult(before, self._state, None, self._wait_s())
+            failure = await self._finish(obj, state, receivers=())
+            return TurnResult(before, self._state, None, self._wait_s(), failure=failure)
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
             state = settle(state, live, now_s=_telemetry_now(answer))
@@ -151,11 +144,10 @@ class Reconciler:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
-        try:
-            await self._finish(obj, state, receivers=observed.policy.spec.alerts)
-        finally:  # what cannot be recorded is judged all the same: else nobody would hear of what cannot be undone
-            self.order = order_of(observed.policy, observed.plan, self._state, observed.target)
-        return TurnResult(before, self._state, self.order, self._wait_s(), interest=observed.target.interest)
+        failure = await self._finish(obj, state, receivers=observed.policy.spec.alerts)
+        order = order_of(observed.policy, observed.plan, self._state, observed.target)
+        interest = observed.target.interest
+        return TurnResult(before, self._state, order, self._wait_s(), interest=interest, failure=failure)
 
     async def checkpoint(self) -> None:
         """Write what only this process remembers, if it is the newest."""
@@ -290,8 +282,11 @@ class Reconciler:
 
     # --- report ---
 
-    async def _finish(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> None:
-        """Record what is due, then tell people: what is recorded is told again after a crash."""
+    async def _finish(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> TransientError | None:
+        """Record what is due, then tell people: what is recorded is told again after a crash.
+
+        Returns what keeps the state from being recorded for now: no reason to stop judging.
+        """
         now_s = self._services.clock.now_s()
         self._state = state = stamp_notices(state, now_s)
         failure: SerinError | None = None
@@ -303,8 +298,9 @@ class Reconciler:
             except SerinError as error:
                 failure = error  # people are told all the same, first of all that nothing can be written
         self._state = await self._reporter.publish(obj, state, receivers=receivers, at_s=now_s)
-        if failure is not None:
+        if failure is not None and not isinstance(failure, TransientError):
             raise failure
+        return failure
 
     def _must_record(self, state: RolloutState) -> bool:
         recorded = self._recorded

@@ -108,14 +108,16 @@ class Runner:
         self._turned_at_s = self._clock.monotonic_s()
         duration_s = self._turned_at_s - began_s
         self._metrics.observe_turn(duration_s)
-        if self._reconciler.order is not None:
-            self._judging.submit(self._reconciler.order, self._deliver)
         if isinstance(result, _Failure):
             self._keep(answer)
             return result.wait_s
-        self._failures = 0
         self._interest = result.interest
+        if result.order is not None:
+            self._judging.submit(result.order, self._deliver)
         self._report(result, answer, duration_s)
+        if result.failure is not None:
+            return self._unavailable(result.failure).wait_s
+        self._failures = 0
         return result.wait_s
 
     def _keep(self, answer: JudgeAnswer | None) -> None:
@@ -139,8 +141,7 @@ class Runner:
             log.info("turn dropped", policy=key, reason=error.reason, error=str(error))
             return self._failed(error.reason, first_s=_UNSURE_S)
         except TransientError as error:
-            log.warning("turn not finished", policy=key, error=str(error), reason=error.reason)
-            return self._failed(error.reason, first_s=error.retry_after_s or _FIRST_BACKOFF_S)
+            return self._unavailable(error)
         except TerminalError as error:
             log.warning("turn not possible", policy=key, error=str(error), reason=error.reason)
             return self._failed(error.reason, first_s=_TERMINAL_BACKOFF_S)
@@ -149,6 +150,10 @@ class Runner:
             reason = error.reason if isinstance(error, SerinError) else "InvariantViolation"
             log.exception("turn failed: a bug of Serin; the weights stay", policy=key)
             return self._failed(reason, first_s=1.0)
+
+    def _unavailable(self, error: TransientError) -> _Failure:
+        log.warning("turn not finished", policy=self._reconciler.key, error=str(error), reason=error.reason)
+        return self._failed(error.reason, first_s=error.retry_after_s or _FIRST_BACKOFF_S)
 
     def _failed(self, reason: str, *, first_s: float) -> _Failure:
         self._metrics.count_turn_failure(reason)
