@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,6 +41,8 @@ class Shop:
 
     Attributes
     ----------
+    stages
+        The canary's weights, step by step [per cent].
     seconds
         What its users reported, second by second.
     """
@@ -51,6 +53,7 @@ class Shop:
     eyes: Eyes
     audit: AuditLog
     receiver: Receiver
+    stages: Sequence[int] = STAGES
     users: Users = field(default_factory=Users)
     seconds: list[Second] = field(default_factory=list)
     deployed: dict[str, Object] = field(default_factory=dict)
@@ -160,9 +163,7 @@ class Shops:
         v1: Variables | None = None,
         v2: Variables | None = None,
         judge: Judge = STRICT,
-        spec: Mapping[str, Any] | None = None,
-        weights: tuple[int, int] = (90, 10),
-        policy: bool = True,
+        stages: Sequence[int] = STAGES,
     ) -> Shop:
         """Deploy one, wait for its pods, and send it users.
 
@@ -172,26 +173,23 @@ class Shops:
             Of the users' requests [1/s].
         v1, v2
             How the versions behave.
-        judge, spec
+        judge
             What is different from the example's policy, beside its pace.
-        policy
-            Whether it has one already.
+        stages
+            The canary's weights, step by step; it is adopted at 10 [per cent].
         """
         namespace = f"{name}-{secrets.token_hex(2)}"
         behaviour = {"v1": {**ROOMY, **(v1 or {})}, "v2": {**ROOMY, **(v2 or {})}}
         objects = build_example(
             "helloworld", namespace=namespace, behaviour=behaviour, acceleration=SCALE_DOWN, policy=True
         )
-        shop = Shop(name, namespace, self._bed, self._eyes, self._audit, self._receiver)
+        shop = Shop(name, namespace, self._bed, self._eyes, self._audit, self._receiver, stages)
         for obj in objects:
             match obj["kind"]:
                 case "Deployment":
                     shop.deployed[obj["metadata"]["labels"]["version"]] = obj
-                case "VirtualService":
-                    for route, weight in zip(obj["spec"]["http"][0]["route"], weights, strict=True):
-                        route["weight"] = weight
                 case "CanaryPolicy":
-                    quicken(obj, judge=judge, spec=spec or {})
+                    quicken(obj, judge=judge, stages=stages)
         await self._bed.apply([build_namespace(namespace)])
         self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
         self.opened.append(shop)
@@ -201,17 +199,15 @@ class Shops:
         if rate:
             shop.users = await self._stack.enter_async_context(self._bed.load(namespace, rate=rate))
             await self._stack.enter_async_context(beside([_recorder(shop)]))
-        if policy:
-            await self._bed.apply([obj for obj in objects if obj["kind"] == "CanaryPolicy"])
+        await self._bed.apply([obj for obj in objects if obj["kind"] == "CanaryPolicy"])
         return shop
 
 
-def quicken(policy: Object, *, judge: Judge, spec: Mapping[str, Any]) -> None:
+def quicken(policy: Object, *, judge: Judge, stages: Sequence[int]) -> None:
     """Make the example's policy quick: steps of ten seconds, a bake of ten, no more than 90 s without a verdict."""
     wanted = policy["spec"]
-    wanted["stages"] = [{"route": "primary", "weights": list(STAGES)}]
+    wanted["stages"] = [{"route": "primary", "weights": list(stages)}]
     wanted["judge"] |= {"dwell": DWELL, "bake": BAKE, **judge}
-    wanted.update(spec)
 
 
 def _recorder(shop: Shop) -> Job:

@@ -7,6 +7,7 @@ because something else broke, and bad ones, which must lose their traffic as soo
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +15,12 @@ from tests.cluster.account import Account, Row
 from tests.cluster.bed.client import Bed, until
 from tests.cluster.bed.mesh import WEBHOOK
 from tests.cluster.serin import Replica, Replicas
-from tests.cluster.shops import LENIENT, Judge, Shop, Shops, now_s
+from tests.cluster.shops import LENIENT, STAGES, Judge, Shop, Shops, Variables, now_s
 from tests.faultproxy import Fault, FaultProxy, Rule, html
 
 RATE: Final = 60.0
 QUICK: Final[Judge] = {**LENIENT, "dwell": {"min": "10s", "max": "20s"}}
+FEW: Final = (10, 50, 100)
 SLOWER: Final[Judge] = {**LENIENT, "dwell": {"min": "20s", "max": "30s"}, "bake": "20s"}
 PATIENCE_S: Final = 240.0
 OUTAGE_S: Final = 60.0
@@ -26,10 +28,12 @@ KILLS: Final = 10
 SHORT_LEASE: Final = "5s"
 
 
-async def open_all(shops: Shops, *names: str, judge: Judge = QUICK, **behaviour: Any) -> list[Shop]:
+async def open_all(
+    shops: Shops, *names: str, judge: Judge = QUICK, stages: Sequence[int] = FEW, v2: Variables | None = None
+) -> list[Shop]:
     """Open several at once, and wait until each is judged."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(shops.open(name, rate=RATE, judge=judge, **behaviour)) for name in names]
+        tasks = [group.create_task(shops.open(name, rate=RATE, judge=judge, stages=stages, v2=v2)) for name in names]
     opened = [task.result() for task in tasks]
     for shop in opened:
         await shop.eyes.until_phase(shop.namespace, "Progressing", patience_s=60)
@@ -69,7 +73,7 @@ async def promoted(shop: Shop, account: Account, *, fault: str, since_s: float) 
     await shop.eyes.until_phase(shop.namespace, "Promoted")
     await alert_of(shop, "Promoted")
     weights = [weights[1] for _, weights in shop.eyes.weights[shop.namespace]]
-    assert weights == [10, 25, 50, 100], shop.eyes.tell(shop.namespace)
+    assert weights == list(shop.stages), shop.eyes.tell(shop.namespace)
     account_for(shop, account, fault=fault, right="promoted", seconds=done_s - since_s)
 
 
@@ -151,7 +155,7 @@ async def _another_writer(shops: Shops, account: Account) -> None:
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
     assert {alert["reason"] for alert in shop.alerts()} == {"Drift", "Promoted"}, shop.told()
-    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 60, 10, 25, 50, 100]
+    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 60, *shop.stages]
     account_for(shop, account, fault="another writer, put back", right="promoted", seconds=done_s - begun_s)
 
 
@@ -178,7 +182,7 @@ async def _template_changed(shops: Shops, account: Account) -> None:
     assert not shop.pages()
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
-    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 0, 10, 25, 50, 100]
+    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 0, *shop.stages]
     account_for(shop, account, fault="template changed", right="the new one promoted", seconds=done_s - begun_s)
 
 
@@ -192,7 +196,7 @@ async def test_a_leader_killed_at_ten_random_moments_makes_no_step_twice_and_los
     rng = random.Random(seed)
     print(f"seed {seed}")  # noqa: T201  shown where the test fails
     replicas = [await serin.start(lease=SHORT_LEASE), await serin.start(lease=SHORT_LEASE)]
-    good, bad = await open_all(shops, "good", "bad", judge=SLOWER)
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER, stages=STAGES)
     begun_s, bad_s = now_s(), 0.0
     for kill in range(KILLS):
         if kill == KILLS // 2:
@@ -286,7 +290,8 @@ async def test_without_telemetry_the_weights_stay_and_with_it_what_is_bad_is_fou
 ) -> None:
     async with FaultProxy(bed.prometheus_url).running() as proxy:
         await serin.start(prometheus_url=proxy.url)
-        good, *bad = await open_all(shops, "good", "bad-stopped", "bad-slow", "bad-html", judge=SLOWER)
+        names = ("good", "bad-stopped", "bad-slow", "bad-html")
+        good, *bad = await open_all(shops, *names, judge=SLOWER, stages=STAGES)
         await bed.stop("prometheus")
         await _blind(good, bad[0])
         await bed.start("prometheus")

@@ -7,15 +7,11 @@ from analyzer.core.rollout.model import (
     HoldReason,
     Intent,
     Judged,
-    Limits,
     Notice,
-    OnInconclusive,
     Outcome,
     Problem,
-    RolloutPlan,
     RolloutState,
     Snapshot,
-    StagePlan,
     TargetView,
     TelemetryHealth,
     Urgency,
@@ -23,6 +19,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, JUDGED, TRANSITIONS, Phase, Trigger
+from analyzer.core.rollout.plan import Limits, OnInconclusive, RolloutPlan, StagePlan
 from analyzer.core.rollout.transitions import settle, write_failed
 
 __all__ = [

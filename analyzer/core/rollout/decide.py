@@ -13,9 +13,7 @@ from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import (
     HoldReason,
-    OnInconclusive,
     Problem,
-    RolloutPlan,
     RolloutState,
     Snapshot,
     TargetView,
@@ -24,6 +22,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
+from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
 from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (

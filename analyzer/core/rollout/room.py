@@ -12,8 +12,9 @@ from analyzer.core.capacity.demand import carries, pods_carry, saturates
 from analyzer.core.capacity.gate import largest_fit
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import wording
-from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutPlan, RolloutState, Urgency, Weights
+from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Urgency, Weights
 from analyzer.core.rollout.phases import Phase
+from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.transitions import hold, intend, tell_once, untell, urgency_of
 from analyzer.core.rollout.weights import FULL, active_stage, same, show
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from analyzer.core.rollout import wording
-from analyzer.core.rollout.model import HoldReason, RolloutPlan, RolloutState, Snapshot, Urgency
+from analyzer.core.rollout.model import HoldReason, RolloutState, Snapshot, Urgency
+from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.transitions import hold, tell_once, untell
 from analyzer.core.rollout.weights import active_stage, show
 

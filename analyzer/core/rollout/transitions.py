@@ -12,7 +12,6 @@ from analyzer.core.rollout.model import (
     Notice,
     Outcome,
     Problem,
-    RolloutPlan,
     RolloutState,
     Snapshot,
     TargetView,
@@ -21,6 +20,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
+from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.weights import active_stage, any_traffic, completes, same, show, zero
 
 _KEEP_JUDGED = 20

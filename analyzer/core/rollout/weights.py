@@ -2,7 +2,8 @@
 
 import math
 
-from analyzer.core.rollout.model import RolloutPlan, Weights
+from analyzer.core.rollout.model import Weights
+from analyzer.core.rollout.plan import RolloutPlan
 
 FULL = 100.0
 ENTRY_RPS = 2.0

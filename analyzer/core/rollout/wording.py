@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from analyzer.core.judge.types import Channel, Evidence, Rates
-from analyzer.core.rollout.model import Limits
+from analyzer.core.rollout.plan import Limits
 
 NO_LIMITS: Final = Limits()
 
