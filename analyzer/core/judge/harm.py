@@ -9,7 +9,7 @@ correction for looking often. It never starts anew.
 
 One interval's log-evidence is capped: min(e, c) is still an e-value. The cap is a little more than half of what the
 threshold takes after the mixture's losses: two intervals of an outage are enough, and a blip of one interval stays so far
-below that chance seldom adds the rest (capped at log(1/alpha), 1.3 % of rollouts with a blip were rolled back; now 0.65 %).
+below that chance seldom adds the rest (capped at log(1/alpha), 1.3 % of rollouts with a blip were rolled back; now 0.6 %).
 
 Rows of a purse: 0 errors, 1 + j edge j, then completions and the two absolute limits. Weights of the channels sum to
 0.9 where the canary has to show its warm-up: the last tenth of alpha is what that may err (`warmup`). Else to 1.
@@ -52,7 +52,7 @@ START_SHARE: Final = 0.65
 START_RATE: Final = 1.0 / 64.0
 _START_SECONDS: Final = 15.0
 _LONGEST_S: Final = 3600.0
-_CAP_LOSS: Final = 2.0
+_CAP_LOSS: Final = 2.3
 """What the mixture costs an outage (weight of the channel, of the start, of the effects), and a little."""
 START_SHARE_YOUNG: Final = 0.35
 START_RATE_YOUNG: Final = 1.0 / 8.0
