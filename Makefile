@@ -89,6 +89,10 @@ $(MUTANTS)/.ready: requirements.lock
 mutate: $(MUTANTS)/.ready ## Do the judge's tests notice changes? A sample of mutants, into mutation.md (MUTATE_ARGS="harm cells --sample 40 --seed 2")
 	@nice $(MUTANTS)/bin/python -m tests.mutation $(MUTATE_ARGS)
 
+.PHONY: giveback
+giveback: $(READY) ## The rollback planner on 200 random services: failed requests by course, regret
+	@$(BIN)/python -m tests.capacity
+
 .PHONY: format
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
