@@ -328,7 +328,7 @@ async def test_without_istiod_a_rollback_that_is_refused_pages_and_weights_witho
     bed: Bed, serin: Replicas, shops: Shops, account: Account
 ) -> None:
     await serin.start()
-    good, bad = await open_all(shops, "good", "bad")
+    good, bad = await open_all(shops, "good", "bad", judge=SLOWER, stages=STAGES)
     await bed.stop("istiod")
     await turn_bad(bad)
     told = await alert_of(bad, "CannotRollBack")
