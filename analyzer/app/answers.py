@@ -28,8 +28,9 @@ class JudgeOrder:
         Intervals that began before this have requests of two weights [unix seconds]; their share of traffic says nothing.
     weight_before
         The canary's weight before the present one [per cent]; None where nobody knows it, or where shares follow users.
-    canary_full_at
-        Requests per second at which its ready pods are full; None where nobody knows.
+    canary_full_at, canary_busy_at
+        Requests per second at which its ready pods are full, and from which they answer late for want of pods; None where
+        nobody knows.
     seen
         Requests that this step has seen so far.
     dispersion
@@ -45,6 +46,7 @@ class JudgeOrder:
     mixed_until_s: float | None
     weight_before: float | None = None
     canary_full_at: float | None = None
+    canary_busy_at: float | None = None
     seen: Split = NOTHING
     dispersion: str = ""
 

@@ -190,6 +190,7 @@ class CapacityBook:
             costs=costs,
             startup_s=startup_s(pods_of(cache, namespace, workload)) or USUAL_STARTUP_S,
             unknown=unknown,
+            use=scaling.use,
         )
 
 

@@ -5,6 +5,7 @@ once per period: one read, one pass of the ledger, one call of the judge, howeve
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from analyzer.app.metrics import Metrics
 from analyzer.app.splits import mark_old_splits
 from analyzer.app.strays import name_strays
 from analyzer.core.judge import judge
-from analyzer.core.judge.types import Assessment, Interval, JudgeRequest
+from analyzer.core.judge.types import Assessment, Interval, JudgeRequest, VersionCounts
 from analyzer.core.rollout import TelemetryHealth
 from analyzer.core.rollout.sampling import DOUBT
 from analyzer.errors import MetricsUnavailable
@@ -226,15 +227,22 @@ def _own(order: JudgeOrder, interval: Interval) -> Interval:
 
 
 def _of_the_release(order: JudgeOrder, result: Statement, everywhere: Statement) -> tuple[Interval, ...]:
-    """Leave out intervals in which the canary had more requests, from all routes, than its pods can serve.
+    """Leave out what is for want of pods, and would be so with any release.
 
-    What fails then fails for want of pods, and would do so with any release.
+    Intervals in which the canary had more requests, from all routes, than its pods can serve; and of those in which its pods
+    were busier than its HPA wants them, the latency.
     """
-    limit = order.canary_full_at
-    if limit is None:
-        return result.intervals
-    full = {i.end_s for i in everywhere.intervals if i.canary.requests > limit * i.seconds}
-    return tuple(interval for interval in result.intervals if interval.end_s not in full)
+    full_at, busy_at = (math.inf if rate is None else rate for rate in (order.canary_full_at, order.canary_busy_at))
+    rates = {i.end_s: i.canary.requests / i.seconds for i in everywhere.intervals}
+    kept = [interval for interval in result.intervals if rates.get(interval.end_s, 0.0) <= full_at]
+    return tuple(_without_latency(i) if rates.get(i.end_s, 0.0) > busy_at else i for i in kept)
+
+
+def _without_latency(interval: Interval) -> Interval:
+    def silent(version: VersionCounts) -> VersionCounts:
+        return replace(version, latency_counts=np.zeros_like(version.latency_counts))
+
+    return replace(interval, stable=silent(interval.stable), canary=silent(interval.canary))
 
 
 def _answer(

@@ -163,6 +163,7 @@ class Shops:
         v1: Variables | None = None,
         v2: Variables | None = None,
         judge: Judge = STRICT,
+        capacity: Mapping[str, Any] | None = None,
         stages: Sequence[int] = STAGES,
     ) -> Shop:
         """Deploy one, wait for its pods, and send it users.
@@ -175,6 +176,8 @@ class Shops:
             How the versions behave.
         judge
             What is different from the example's policy, beside its pace.
+        capacity
+            The policy's `capacity`.
         stages
             The canary's weights, step by step; it is adopted at 10 [per cent].
         """
@@ -190,6 +193,7 @@ class Shops:
                     shop.deployed[obj["metadata"]["labels"]["version"]] = obj
                 case "CanaryPolicy":
                     quicken(obj, judge=judge, stages=stages)
+                    obj["spec"]["capacity"] = dict(capacity or {})
         await self._bed.apply([build_namespace(namespace)])
         self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
         self.opened.append(shop)

@@ -6,8 +6,11 @@ windows are as many times as short as `shops.SCALE_DOWN` and `bed.pace` say; sta
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any, Final
+
+import pytest
 
 from analyzer.core.capacity import Metric, Samples, Scaler, VersionCapacity, fit, needed
 from analyzer.core.capacity.hpa import Target
@@ -16,6 +19,11 @@ from tests.cluster.account import Account
 from tests.cluster.bed.client import Bed, until
 from tests.cluster.serin import Replicas
 from tests.cluster.shops import LENIENT, Shop, Shops, now_s
+
+pytestmark = pytest.mark.skipif(
+    "SERIN_LONG" not in os.environ,
+    reason="a quarter of an hour: SERIN_LONG=1 make cluster-test PYTEST_ARGS='-k test_capacity'",
+)
 
 RATE: Final = 200.0
 POD: Final[Mapping[str, Any]] = {
@@ -28,7 +36,7 @@ POD: Final[Mapping[str, Any]] = {
     "CPU_MILLISECONDS_PER_REQUEST": 1.0,
     "ERROR_RATE": 0,
 }
-STAGES: Final = [{"route": "primary", "weights": [10, 30, 60, 90, 100]}]
+STAGES: Final = (10, 30, 60, 90, 100)
 JUDGE: Final = {**LENIENT, "dwell": {"min": "5s", "max": "20s"}, "latency": {"tolerance": "50%", "warmUp": "0s"}}
 SLOW_MS: Final = 250
 PATIENCE_S: Final = 240.0
@@ -36,16 +44,27 @@ PATIENCE_S: Final = 240.0
 
 async def opened(shops: Shops, name: str, *, bake: str, **capacity: Any) -> Shop:
     """Open a shop with its canary at 10 %, where the canary's HPA has one pod and the stable version's five."""
-    spec = {"stages": STAGES, "capacity": capacity}
-    return await shops.open(name, rate=RATE, v1=POD, v2=POD, judge={**JUDGE, "bake": bake}, spec=spec)
+    judge = {**JUDGE, "bake": bake}
+    return await shops.open(name, rate=RATE, v1=POD, v2=POD, judge=judge, stages=STAGES, capacity=capacity)
+
+
+async def settled(shop: Shop) -> None:
+    """Wait until the stable version's HPA has given it the pods that 90 % of the traffic need."""
+
+    async def grown() -> bool:
+        return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= 4
+
+    await until(grown, what="four pods of the stable version", patience_s=120)
+    await shop.served(int(20 * RATE))  # its latencies are those of enough pods from now on
 
 
 async def test_a_harmless_release_goes_to_100_without_a_request_that_had_no_pod(
     serin: Replicas, shops: Shops, account: Account
 ) -> None:
-    await serin.start()
     shop = await opened(shops, "harmless", bake="5s")
+    await settled(shop)
     begun_s = now_s()
+    await serin.start()
     await shop.eyes.until_phase(shop.namespace, "Promoted", "RolledBack", patience_s=PATIENCE_S)
     assert shop.status["phase"] == "Promoted", shop.status["message"]
     felt = shop.felt(begun_s)
@@ -79,7 +98,6 @@ async def turned_bad(shop: Shop, *, kept: int) -> tuple[int, int, int]:
 async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
     serin: Replicas, shops: Shops, account: Account
 ) -> None:
-    await serin.start()
     rows: dict[str, tuple[int, int, int]] = {}
     for name, capacity in (
         ("at-once", {"rollbackWithin": "0s"}),
@@ -87,6 +105,8 @@ async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
         ("reserve", {"mode": "reserve"}),
     ):
         shop = await opened(shops, name, bake="10m", **capacity)
+        await settled(shop)
+        replica = await serin.start()
         rows[name] = await turned_bad(shop, kept=5 if name == "reserve" else 1)
         by_canary, by_overload, slow = rows[name]
         account.notes.append(
@@ -94,13 +114,14 @@ async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
             f"{slow} slower than {SLOW_MS} ms"
         )
         await shop.users.stop()
+        await replica.stop()
     at_once = sum(rows["at-once"][:2])
     assert sum(rows["ramped"][:2]) <= at_once / 3, rows
     assert rows["reserve"][1] == 0, rows
 
 
 async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, account: Account) -> None:
-    shop = await shops.open("foretold", rate=RATE, v1=POD, v2=POD, policy=False)
+    shop = await shops.open("foretold", rate=RATE, v1=POD, v2=POD)
     metric = Metric("cpu", Target(per_pod=50, request=100), saturation=100)
     samples, errors = Samples(), []
     for canary in (10, 35, 60, 85, 50, 20):

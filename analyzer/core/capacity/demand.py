@@ -36,9 +36,14 @@ class Metric:
     saturation: float
 
     @property
+    def wanted(self) -> float:
+        """Use above which the HPA wants more pods."""
+        return self.target.per_pod * (1.0 + self.target.tolerance)
+
+    @property
     def lift(self) -> float:
         """Use at which the HPA certainly grows."""
-        return self.target.per_pod * (1.0 + self.target.tolerance) * _LIFT
+        return self.wanted * _LIFT
 
     def allowed(self, headroom: float) -> float:
         """Give the use that a pod may be brought to: `headroom` [ratio] is spared where that lets the HPA grow."""
@@ -94,6 +99,8 @@ class VersionCapacity:
         From the making of a pod to its readiness [s].
     unknown
         Why nothing can be said, in words; empty where something can.
+    use
+        Per metric of the scaler, the average use of a pod that the HPA shows now; empty or None where it shows none.
     """
 
     name: str
@@ -102,6 +109,7 @@ class VersionCapacity:
     scaler: Scaler | None = None
     costs: tuple[Cost | None, ...] = ()
     startup_s: float = 30.0
+    use: tuple[float | None, ...] = ()
     unknown: str = ""
 
     @property
@@ -139,6 +147,21 @@ def saturates(version: VersionCapacity, *, pods: int | None = None) -> float | N
     count = version.ready if pods is None else pods
     loads = [cost.load_at(metric.saturation) for metric, cost in version.known]
     return count * min(loads) if loads else None
+
+
+def busy_at(version: VersionCapacity) -> float | None:
+    """Tell beyond how many requests per second ready pods answer late for want of pods [requests/s].
+
+    That is where its HPA wants more of them. None where nobody knows, and while the HPA does not show them so busy: a version
+    that waits for something else than its CPU has no such excuse.
+    """
+    if version.scaler is None or not any(
+        use is not None and use > metric.wanted
+        for metric, use in zip(version.scaler.metrics, version.use, strict=False)
+    ):
+        return None
+    loads = [cost.load_at(metric.wanted) for metric, cost in version.known]
+    return version.ready * min(loads) if loads else None
 
 
 def needed(version: VersionCapacity, load: float) -> int | None:
