@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from itertools import count
@@ -16,9 +17,15 @@ from aiohttp import web
 from analyzer.sandbox.child import Child
 from tests.cluster.bed.client import PATIENCE_S, Bed, until
 
-_FIRST_PORT: Final = 8_100
 RECEIVER: Final = "oncall"
 LEASE_NAMESPACE: Final = "serin-system"
+
+
+def free_port() -> int:
+    """Find a port that nobody listens at now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 class Receiver:
@@ -163,7 +170,7 @@ class Replicas:
             More options.
         """
         number = next(self._numbers)
-        name, port = f"serin-{number}", _FIRST_PORT + number
+        name, port = f"serin-{number}", free_port()
         options = {
             "--kubeconfig": str(kubeconfig or self._bed.kubeconfig),
             "--prometheus": prometheus_url or self._bed.prometheus_url,

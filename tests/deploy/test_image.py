@@ -1,4 +1,4 @@
-"""The Dockerfile by itself; tests/cluster/install/test_image.py runs its steps."""
+"""The Dockerfile by itself; test_image_steps.py runs its steps."""
 
 import re
 import runpy
