@@ -82,7 +82,7 @@ class Stage(Model):
     route: RouteName | None = None
     """Its name. A policy with one stage may leave it out: then every route that splits both versions is moved."""
     weights: Weights = DEFAULT_WEIGHTS
-    """The canary's share, step by step [per cent]."""
+    """The canary's share, step by step [per cent]; or `auto`: it follows the proof, up to three times as much in a step."""
 
 
 # --- spec.judge -------------------------------------------------------------------------------------------------------
