@@ -193,7 +193,7 @@ class Shops:
                     shop.deployed[obj["metadata"]["labels"]["version"]] = obj
                 case "CanaryPolicy":
                     quicken(obj, judge=judge, stages=stages)
-                    obj["spec"]["capacity"] = dict(capacity or {})
+                    obj["spec"]["capacity"] = dict({"mode": "off"} if capacity is None else capacity)
         await self._bed.apply([build_namespace(namespace)])
         self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
         self.opened.append(shop)

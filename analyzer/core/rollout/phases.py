@@ -56,7 +56,12 @@ TRANSITIONS: Final[dict[Phase, dict[Trigger, Phase]]] = {
         Trigger.ABORT: Phase.ROLLING_BACK,
     }
     | _BROKEN,
-    Phase.BAKING: {Trigger.COMPLETED: Phase.PROMOTED, Trigger.ABORT: Phase.ROLLING_BACK} | _BROKEN,
+    Phase.BAKING: {
+        Trigger.STEPPED: Phase.BAKING,  # a part of the last step, as far as pods carry it
+        Trigger.COMPLETED: Phase.PROMOTED,
+        Trigger.ABORT: Phase.ROLLING_BACK,
+    }
+    | _BROKEN,
     Phase.ROLLING_BACK: {Trigger.ZEROED: Phase.ROLLED_BACK} | _BROKEN,
     Phase.PROMOTED: {Trigger.NEW_REVISION: Phase.PENDING} | _BROKEN,
     Phase.ROLLED_BACK: {Trigger.NEW_REVISION: Phase.PENDING} | _BROKEN,

@@ -8,7 +8,7 @@ DESIGN = {
     Phase.IDLE: {Phase.PENDING, Phase.INVALID},
     Phase.PENDING: {Phase.PROGRESSING, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID},
     Phase.PROGRESSING: {Phase.PROGRESSING, Phase.BAKING, Phase.PROMOTED, Phase.ROLLING_BACK, Phase.INVALID},
-    Phase.BAKING: {Phase.PROMOTED, Phase.ROLLING_BACK, Phase.INVALID},
+    Phase.BAKING: {Phase.BAKING, Phase.PROMOTED, Phase.ROLLING_BACK, Phase.INVALID},
     Phase.ROLLING_BACK: {Phase.ROLLED_BACK, Phase.INVALID},
     Phase.PROMOTED: {Phase.PENDING, Phase.INVALID},
     Phase.ROLLED_BACK: {Phase.PENDING, Phase.INVALID},

@@ -212,3 +212,20 @@ def test_ready_pods_bound_every_step_of_a_whole_rollout() -> None:
         if state.phase not in IN_FLIGHT:
             break
     assert state.phase is Phase.PROMOTED
+
+
+def test_the_last_step_may_be_split_too_and_the_bake_stays_done() -> None:
+    baked = progressing(50.0, phase=Phase.BAKING)
+    part = proven(baked, view(canary=2, moving=250.0), step_s=700.0)
+    assert part.intent is not None
+    assert part.intent.after == (62.0,)
+    there = confirmed(part)
+    assert (there.phase, there.weights, there.cleared) == (Phase.BAKING, (62.0,), (100.0,))
+    whole = proven(there, view(canary=4, moving=250.0), step_s=5.0)
+    assert whole.intent is not None
+    assert confirmed(whole).phase is Phase.PROMOTED
+
+
+def test_an_overloaded_canary_is_eased_while_it_bakes() -> None:
+    eased = confirmed(proven(progressing(50.0, phase=Phase.BAKING), view(canary=1)))
+    assert (eased.phase, eased.weights, eased.cleared) == (Phase.BAKING, (39.0,), (50.0,))
