@@ -8,7 +8,7 @@ from analyzer.app.ledger import Demand, VersionSource
 from analyzer.app.plan import judge_settings
 from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
-from analyzer.core.capacity.demand import busy_at, saturates
+from analyzer.core.capacity.demand import busy_at, full_at
 from analyzer.core.judge import initial_state
 from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
@@ -58,7 +58,7 @@ def order_of(
         mixed_until_s=_mixed_until(state),
         weight_before=_weight_before(plan, state),
         seen=_seen(plan, state),
-        canary_full_at=saturates(capacity.canary) if capacity is not None and plan.capacity_gate else None,
+        canary_full_at=full_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
         canary_busy_at=busy_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
 

@@ -164,6 +164,15 @@ def busy_at(version: VersionCapacity) -> float | None:
     return version.ready * min(loads) if loads else None
 
 
+def full_at(version: VersionCapacity) -> float | None:
+    """Tell beyond how many requests per second what fails does so for want of pods [requests/s].
+
+    None where nobody knows, and while the HPA does not show the pods busy: a release that fails without working has no such
+    excuse, however many requests it gets.
+    """
+    return None if busy_at(version) is None else saturates(version)
+
+
 def needed(version: VersionCapacity, load: float) -> int | None:
     """Tell how many replicas the HPA settles at, coming from those that there are.
 

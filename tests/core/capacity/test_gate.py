@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Gate, Load, Metric, Scaler, VersionCapacity, admit, carries, needed
-from analyzer.core.capacity.demand import busy_at, saturates
+from analyzer.core.capacity.demand import busy_at, full_at, saturates
 from analyzer.core.capacity.hpa import PodUse, Stabiliser, Target, recommend
 
 # A pod requests 500 m and should use half; a request costs 5 ms of CPU: 45 requests/s at the target, 95 when full.
@@ -32,6 +32,12 @@ def test_pods_are_busy_where_their_hpa_wants_more_and_shows_them_so() -> None:
     assert busy_at(replace(version(2), use=(300.0,))) == pytest.approx(2 * (275 - 25) / 5)
     assert busy_at(replace(version(2), use=(200.0,))) is None, "slow, and not for want of CPU"
     assert busy_at(version(2)) is None
+
+
+def test_pods_are_full_only_while_their_hpa_shows_them_busy() -> None:
+    assert full_at(replace(version(2), use=(480.0,))) == pytest.approx(190.0)
+    assert full_at(replace(version(2), use=(30.0,))) is None, "a release that fails at once uses no CPU: that is harm"
+    assert full_at(version(2)) is None
 
 
 def test_the_hpa_settles_at_the_replicas_that_its_algorithm_gives() -> None:
