@@ -76,7 +76,7 @@ def test_the_time_to_proof_is_about_the_median_of_what_drawn_requests_take(
 
 
 def test_a_canary_that_goes_on_failing_is_foreseen_to_be_rolled_back() -> None:
-    before = started(3, canary=Behaviour(errors=0.02))
+    before = started(3, canary=Behaviour(errors=0.006))
     as_so_far, if_harmless = (look(before, STRICT, STEP, pace(before)) for look in (need_as_so_far, need_if_harmless))
     assert as_so_far.verdict is Verdict.HARM
     assert if_harmless.verdict is Verdict.PROVEN
