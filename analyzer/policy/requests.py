@@ -159,7 +159,7 @@ def _at(fields: Mapping[str, Any]) -> str:
     raise _Malformed("`at` is not a time like 2026-11-28T13:00:00Z")
 
 
-def _one_of(kind: type[_Word], name: str, value: Any) -> _Word:
+def _one_of(kind: type[_Word], name: str, value: str) -> _Word:
     try:
         return kind(value)
     except ValueError:
