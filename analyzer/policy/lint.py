@@ -12,6 +12,7 @@ from typing import Final
 
 from analyzer.policy.checks import check_against
 from analyzer.policy.findings import Code, Finding, Path, Position, Severity, suggest
+from analyzer.policy.hours import check_schedule
 from analyzer.policy.limits import check_limits
 from analyzer.policy.load import Document, load_documents
 from analyzer.policy.mesh import name_of, namespace_of
@@ -144,7 +145,8 @@ def _check_bundle(bundle: _Bundle) -> list[Finding]:
     findings += _conflicts(bundle.policies)
     for item, policy in accepted:
         findings += [
-            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in check_limits(policy)
+            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity)
+            for p in (*check_limits(policy), *check_schedule(policy))
         ]
         findings += check_against(item, policy, others=bundle.objects)
     return findings
