@@ -34,6 +34,7 @@ from tests.core.rollout.scenes import (
     progressing,
     reasons,
     snapshot,
+    target,
 )
 from tests.core.rollout.test_room import view
 
@@ -262,7 +263,7 @@ def test_after_a_promotion_the_old_version_can_be_released_again() -> None:
     )
     promoted = settle(done, (100.0,), now_s=1.0)
     assert promoted.phase is Phase.PROMOTED
-    swapped = replace(snapshot(100.0), target=replace(snapshot(100.0).target, default_stable="v2"))  # type: ignore[type-var]
+    swapped = replace(snapshot(100.0), target=target(100.0, default_stable="v2"))
     refused = decide(PLAN, promoted, asked(swapped, ask(Verb.RETRY)))
     assert answer(refused)[1] == "v2@bbb cannot be judged now: v2 is stable, the other is v1@aaa."
     after = decide(PLAN, promoted, asked(swapped, ask(Verb.RETRY, rollout="v1@aaa")))
