@@ -33,17 +33,17 @@ class _Bundle:
     findings: list[Finding] = field(default_factory=list)
 
 
-def lint_files(paths: Sequence[FilePath], *, stdin: str | None = None) -> list[Finding]:
+def lint_files(paths: Sequence[FilePath], *, stdin: bytes | str | None = None) -> list[Finding]:
     """Check files, and folders with all they hold. Never raises.
 
-    `stdin` is the text for the path `-`; it is checked too where no path is given.
+    `stdin` is what the path `-` stands for; it is checked too where no path is given.
     """
     bundle = _Bundle()
     if stdin is not None and not paths:
         paths = [FilePath("-")]
     for path in paths:
         if str(path) == "-":
-            _add(bundle, stdin or "", file=STDIN)
+            _add_bytes(bundle, stdin.encode() if isinstance(stdin, str) else stdin or b"", file=STDIN)
         elif path.is_dir():
             _add_folder(bundle, path)
         else:
@@ -70,21 +70,28 @@ def _add_folder(bundle: _Bundle, folder: FilePath) -> None:
 
 def _add_file(bundle: _Bundle, path: FilePath, *, in_folder: bool = False) -> None:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a null character
+        read = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
         bundle.findings.append(_unreadable(path, error))
         return
-    _add(bundle, text, file=str(path), in_folder=in_folder)
+    _add_bytes(bundle, read, file=str(path), in_folder=in_folder)
+
+
+def _add_bytes(bundle: _Bundle, read: bytes, *, file: str, in_folder: bool = False) -> None:
+    try:
+        text = read.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        position = Position(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
+        message, mend = "this is not UTF-8 text", "save the file as UTF-8"
+        bundle.findings.append(Finding(file, *position, Code.UNREADABLE, Severity.ERROR, message, mend))
+    else:
+        _add(bundle, text, file=file, in_folder=in_folder)
 
 
 def _unreadable(path: FilePath, error: Exception) -> Finding:
     if isinstance(error, FileNotFoundError):
         return _at_start(str(path), Code.UNREADABLE, "there is no such file", "correct the path")
-    if isinstance(error, UnicodeDecodeError):
-        before = error.object[: error.start]
-        position = Position(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
-        mend = "save the file as UTF-8"
-        return Finding(str(path), *position, Code.UNREADABLE, Severity.ERROR, "this is not UTF-8 text", mend)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return _at_start(str(path), Code.UNREADABLE, f"it cannot be read: {reason}", "correct the path or its permissions")
 
