@@ -1,6 +1,5 @@
 """`serin lint`: policies and what they point to, checked before anybody applies them."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,9 +9,13 @@ import typer
 from analyzer.cli.pipe import until_closed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analyzer.policy.findings import Finding
 
 EXIT_FINDINGS: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNREACHABLE: Final = 4
 
 
 class Format(StrEnum):
@@ -34,26 +37,60 @@ def lint(
         Format, typer.Option("--format", help="For people, GitHub's annotations, code scanning, or programs.")
     ] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Check them against what is in a cluster now, too; reads only.")
+    ] = False,
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(
+            help="With --cluster; ~/.kube/config by default, or the pod's service account.",
+            metavar="FILE",
+            envvar=["SERIN_KUBECONFIG", "KUBECONFIG"],
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="With --cluster; the kubeconfig's current one by default.", metavar="NAME"),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Of objects that name none; default by default.", metavar="NAME"),
+    ] = None,
 ) -> None:
-    """Check policies, and what they point to where it is among the files.
+    """Check policies, and what they point to where it is among the files or, with --cluster, in the cluster.
 
-    Prints `file:line:column CODE message` with a mend. Exit code 0: nothing is wrong (warnings may be); 1: something is.
+    Prints `file:line:column CODE message` with a mend. Exit code 0: nothing is wrong (warnings may be); 1: something is; 4:
+    the cluster cannot be read.
     """
-    raise typer.Exit(until_closed(lambda: _lint(files, output=output, strict=strict)))
-
-
-def _lint(files: Sequence[Path], *, output: Format, strict: bool) -> int:
     import sys
 
+    from analyzer.cli.live import lister
+    from analyzer.errors import SerinError
     from analyzer.policy.findings import hardened, has_errors
     from analyzer.policy.lint import lint_files
 
+    if context is not None and not cluster:
+        typer.echo("serin lint: --context goes with --cluster", err=True)
+        raise typer.Exit(EXIT_USAGE)
     stdin = sys.stdin.buffer.read() if Path("-") in files else None
-    findings = lint_files(files, stdin=stdin)
-    if strict:
-        findings = hardened(findings)
+    try:
+        findings = lint_files(
+            files,
+            stdin=stdin,
+            namespace=namespace,
+            list_objects=lister(kubeconfig, context) if cluster else None,
+        )
+    except SerinError as error:
+        typer.echo(f"serin lint: {error}", err=True)
+        raise typer.Exit(EXIT_UNREACHABLE) from None
+    findings = hardened(findings) if strict else findings
+    verdict = EXIT_FINDINGS if has_errors(findings) else 0
+    raise typer.Exit(until_closed(lambda: _print(findings, output, verdict=verdict)))
+
+
+def _print(findings: "Sequence[Finding]", output: Format, *, verdict: int) -> int:
     typer.echo(_written(findings, output), nl=False)
-    return EXIT_FINDINGS if has_errors(findings) else 0
+    return verdict
 
 
 def _written(findings: "Sequence[Finding]", output: Format) -> str:

@@ -68,6 +68,12 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
         ),
         (Code.SCALE_DOWN_WINDOW, "the stable version shrinks too early", "A rollback would find too few pods."),
         (Code.NO_CPU_REQUEST, "no CPU request", "An HPA on CPU utilisation does nothing without it."),
+        (Code.AUTOSCALERS_AMBIGUOUS, "several HPAs on one Deployment", "Kubernetes then lets none of them scale it."),
+        (
+            Code.MAX_REPLICAS_TOO_FEW,
+            "too few maxReplicas",
+            "The version could never carry the stage; Serin would hold there.",
+        ),
         (Code.REGEX_COOKIE_SPACE, "an expression that misses cookies", "Browsers write a space after each `;`."),
         (Code.REGEX_DOT, "an unescaped dot", "It matches any character, and so other people's domains."),
         (
