@@ -61,7 +61,8 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
             Urgency.NOTICE,
             f"{message.rstrip('.')}.",
             title=f"Would roll back: {headline(message)}",
-            done=f"Nothing: Serin only observes here (mode: observe, or --dry-run). {state.canary} keeps {show(live)} of the traffic.",
+            done="Nothing: Serin only observes here (mode: observe, or --dry-run). "
+            f"{state.canary} keeps {show(live)} of the traffic.",
             to_do=f"Take {state.canary} out of the traffic by hand, if you agree:",
         )
         return replace(said, reason=reason, message=f"Would roll back: {message}")
