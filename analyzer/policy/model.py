@@ -34,6 +34,13 @@ class OnInconclusive(StrEnum):
     ROLLBACK = "rollback"
 
 
+class OnRollback(StrEnum):
+    """How people are told of a rollback."""
+
+    PAGE = "page"
+    NOTICE = "notice"
+
+
 class OnDelete(StrEnum):
     """What becomes of a rollout in flight whose policy is deleted."""
 
@@ -197,6 +204,9 @@ class Spec(Model):
     it."""
     schedule: Schedule | None = None
     deadlines: Deadlines = Deadlines()
+    on_rollback: Annotated[OnRollback, Lax] = OnRollback.PAGE
+    """How urgently people are told of a rollback: no user gets the canary any more, so it may wait until the morning. One that
+    cannot be made pages in any case."""
     alerts: Annotated[tuple[ObjectName, ...], Lax, Field(max_length=16)] = ()
     """Names of receivers that the operator configured."""
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from analyzer.core.rollout.model import HoldReason, RolloutState, Urgency, Weights
+from analyzer.core.rollout.notices import tell_once, untell
 from analyzer.core.rollout.plan import RolloutPlan, StagePlan
-from analyzer.core.rollout.transitions import hold, tell_once, untell
+from analyzer.core.rollout.transitions import hold
 from analyzer.core.rollout.weights import active_stage, moved, show
 
 
@@ -50,8 +51,10 @@ def ask(plan: RolloutPlan, state: RolloutState, wanted: Weights, *, why: str) ->
         HoldReason.APPROVAL.value,
         Urgency.NOTICE,
         f"{state.rollout} waits for approval of {points}: {why}.",
+        title=f"Waits for you: {state.canary} may go on to {show(wanted)} when somebody approves",
         done=f"The weights stay at {show(state.weights)}; it is watched on, and would still be rolled back.",
-        to_do=f"serin resume {plan.called}",
+        to_do="Approve the step, if you agree:",
+        command=f"serin resume {plan.called}",
     )
     return hold(replace(told, awaits=wanted), HoldReason.APPROVAL, message)
 
@@ -59,4 +62,5 @@ def ask(plan: RolloutPlan, state: RolloutState, wanted: Weights, *, why: str) ->
 def stop_asking(state: RolloutState) -> RolloutState:
     """Note that nothing waits for approval any more: it was given, or the policy wants none now."""
     asked = replace(state, awaits=())
-    return untell(asked, HoldReason.APPROVAL.value, f"{state.rollout} waits for approval no longer.")
+    said = f"{state.rollout} waits for approval no longer."
+    return untell(asked, HoldReason.APPROVAL.value, said, urgency=Urgency.NOTICE)

@@ -17,6 +17,7 @@ from analyzer.core.rollout.model import (
     Urgency,
     Weights,
 )
+from analyzer.core.rollout.notices import tell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase
 from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.requests import (
@@ -30,7 +31,7 @@ from analyzer.core.rollout.requests import (
     Verb,
 )
 from analyzer.core.rollout.room import as_pods_allow
-from analyzer.core.rollout.transitions import abort, forget_evidence, intend, tell
+from analyzer.core.rollout.transitions import abort, forget_evidence, intend
 from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, completes, full, moved, same, show
 
 _KEEP_ANSWERED: Final = 20

@@ -42,7 +42,7 @@ def waiting(plan: RolloutPlan, state: RolloutState, seen: Snapshot) -> RolloutSt
 def test_a_step_waits_for_its_approval_and_people_are_told_once_with_the_command() -> None:
     held = waiting(AT_50, progressing(25.0), proven(25.0))
     (notice,) = held.notices
-    assert (notice.reason, notice.urgency, notice.to_do) == ("Approval", Urgency.NOTICE, "serin resume shop -n shop")
+    assert (notice.reason, notice.urgency, notice.command) == ("Approval", Urgency.NOTICE, "serin resume shop -n shop")
     assert "v2@bbb waits for approval of 50 %" in notice.what
     assert waiting(AT_50, replace(held, notices=()), proven(25.0)).notices == ()
 
