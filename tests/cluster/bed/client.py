@@ -17,7 +17,7 @@ from analyzer.ports import Object
 from analyzer.sandbox.people import Users
 from analyzer.sandbox.scope import beside
 from tests.cluster.bed.keys import write_kubeconfig
-from tests.cluster.bed.places import API_URL, CONTROL_URL, GATEWAY_URL, PROMETHEUS_URL, Places
+from tests.cluster.bed.places import API_URL, CONTROL_URL, ENVOY_ADMIN, GATEWAY_URL, PROMETHEUS_URL, Places
 
 _POLL_S: Final = 0.2
 PATIENCE_S: Final = 60.0
@@ -226,21 +226,34 @@ class Bed:
         finally:
             await users.close()
 
-    async def routed(self, namespace: str) -> None:
-        """Wait until the gateway sends a request of a namespace's helloworld to a pod."""
+    async def routed(self, namespace: str, *, subsets: Sequence[str] = ("v1", "v2")) -> None:
+        """Wait until the gateway sends requests of a namespace's helloworld to pods, of each of some subsets.
+
+        A pod that is ready is in nobody's endpoints yet, and one answer through the gateway says nothing of the other
+        subset. One request is made that a pod answers.
+        """
+        host = f"helloworld.{namespace}.svc.cluster.local"
+
+        async def known() -> bool:
+            return await self._subsets_with_pods(host) >= set(subsets)
 
         async def answered() -> bool:
-            headers = {"Host": f"helloworld.{namespace}.svc.cluster.local"}
-            async with self.session.get(f"{self.gateway_url}/hello", headers=headers) as response:
-                return "x-version" in response.headers
-
-        async def patiently() -> bool:
             try:
-                return await answered()
+                async with self.session.get(f"{self.gateway_url}/hello", headers={"Host": host}) as response:
+                    return "x-version" in response.headers
             except aiohttp.ClientError:  # no listener before the first Gateway
                 return False
 
-        await until(patiently, what=f"a pod of {namespace} answers through the gateway")
+        await until(known, what=f"the gateway knows pods of {', '.join(subsets)} in {namespace}")
+        await until(answered, what=f"a pod of {namespace} answers through the gateway")
+
+    async def _subsets_with_pods(self, host: str) -> set[str]:
+        """Ask the gateway for which subsets of a host it has healthy endpoints."""
+        url = f"http://{ENVOY_ADMIN[0]}:{ENVOY_ADMIN[1]}/clusters"
+        async with self.session.get(url, params={"format": "json"}) as response:
+            clusters = (await response.json(content_type=None)).get("cluster_statuses", [])
+        found = (cluster["name"].split("|") for cluster in clusters if any(map(_is_healthy, _hosts(cluster))))
+        return {name[2] for name in found if name[-1] == host}  # outbound|5000|v1|helloworld.shop.svc.cluster.local
 
     async def query(self, promql: str) -> list[tuple[Mapping[str, str], float]]:
         """Ask Prometheus for an instant vector: labels and value of each series."""
@@ -256,6 +269,15 @@ class Bed:
             if response.status >= 400:
                 raise SerinError(f"{path}: {await response.text()}")
             return await response.json()
+
+
+def _hosts(cluster: Object) -> list[Object]:
+    hosts: list[Object] = cluster.get("host_statuses", [])
+    return hosts
+
+
+def _is_healthy(host: Object) -> bool:
+    return bool(host["health_status"].get("eds_health_status") == "HEALTHY")
 
 
 def _is_complete(deployment: Object) -> bool:
