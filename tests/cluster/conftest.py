@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import pytest
 from analyzer.sandbox.scope import beside
 from tests.cluster.account import Account
 from tests.cluster.audit import AuditLog
-from tests.cluster.bed.client import Bed
+from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
@@ -145,7 +144,7 @@ def running_bed(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
 async def bed(running_bed: RunningBed) -> AsyncIterator[Bed]:
     """The bed with all components running; what a test stopped is started again after it."""
     running_bed.check()
-    async with aiohttp.ClientSession() as session:
+    async with trusting_session(running_bed.places) as session:
         bed = Bed(running_bed.places, session)
         yield bed
         running_bed.check()
@@ -184,8 +183,7 @@ async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[R
 @pytest.fixture
 async def eyes(bed: Bed, serin: Replicas) -> AsyncIterator[Eyes]:
     """Sees what happens to weights and policies."""
-    context = ssl.create_default_context(cafile=str(bed.places.authority))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+    async with trusting_session(bed.places) as session:
         eyes = Eyes(Kube(session))
         async with beside(eyes.jobs):
             yield eyes
