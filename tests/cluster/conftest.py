@@ -33,14 +33,16 @@ _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORIES: Final = pytest.StashKey[list[Path]]()
 _ACCOUNT: Final = pytest.StashKey[Account]()
+_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("capacity", "story", "faults")]
 _PACKED, _BEDS = "account", "beds"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the bed; other tests of this folder run with all the rest."""
+    """Mark what needs the bed; other tests of this folder run with all the rest. What takes minutes begins first."""
     for item in items:
         if "running_bed" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+    items.sort(key=lambda item: _LONG.index(item.path) if item.path in _LONG else len(_LONG))
 
 
 @pytest.hookimpl(wrapper=True)
