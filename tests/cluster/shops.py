@@ -24,7 +24,7 @@ STAGES: Final = (10, 25, 50, 100)
 DWELL: Final = {"min": "10s", "max": "90s"}
 BAKE: Final = "10s"
 STRICT: Final[Judge] = {"dwell": {"min": "10s", "max": "5m"}}
-"""The example's own tolerances, 10 % and 0.01 % of errors, 5 % of latency; and its own patience, for latency is not held against
+"""The example's own tolerances, 10 % and 0.01 % of errors, 5 % of latency; and its own patience: latency is not held against
 young pods, and each step that is made without a verdict brings more of them."""
 LENIENT: Final[Judge] = {"harmBudget": "2%"}
 """So that a few hundred requests prove a harmless release: the example's 0.1 % takes hundreds of thousands."""
