@@ -5,10 +5,11 @@ so it is fixed before the interval's counts are seen. A history primes it. Witho
 interval only feeds the mean of latency, and its evidence is 1; errors are bet on with a guess. Kinds and tolerances are
 taken anew in each interval, as the mean moves.
 
-A tolerance is read off a histogram, and holds for that alone. Where the stable version's latency changes at once (it was overloaded,
-and has more pods now), the mean of two minutes is of a service that is no more, and what a harmless canary is allowed by it may be
-too little. So latency's mean begins anew with an interval that is far from it. That interval itself was bet on as before, which is
-one, and capped. Only the stable version's past is looked at: all that a bet needs stays fixed before its counts are seen.
+A tolerance is read off a histogram, and holds for that alone. Where the stable version's latency changes at once (it was
+overloaded, and has more pods now), the mean of two minutes is of a service that is no more, and what a harmless canary is
+allowed by it may be too little. So latency's mean begins anew with an interval that is far from it. That interval itself was
+bet on as before: it is one, and capped. Only the stable version's past is looked at: all that a bet needs stays fixed before
+its counts are seen.
 """
 
 from dataclasses import dataclass
