@@ -35,7 +35,7 @@ def observe(cache: ClusterView, obj: Object, ref: Ref, *, salvage: bool, dry_run
     try:
         policy = parse_policy(obj)
     except PolicyError as error:
-        salvaged = _salvage(obj) if salvage else None
+        salvaged = read_for_rollback(obj) if salvage else None
         if salvaged is None:
             return Problem(error.reason, str(error))
         policy = salvaged
@@ -72,7 +72,7 @@ def _taken(cache: ClusterView, policy: CanaryPolicy, ref: Ref) -> Problem | None
     )
 
 
-def _salvage(obj: Object) -> CanaryPolicy | None:
+def read_for_rollback(obj: Object) -> CanaryPolicy | None:
     """Read as much of an invalid policy as a rollback needs: where the weights are. A due rollback waits for no typo."""
     spec = obj.get("spec") or {}
     wanted = {name: spec[name] for name in ("target", "stages") if name in spec}
