@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analyzer.app.status import write_status
+from analyzer.core.capacity import CapacityReport, Gate, VersionReport
 from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, HoldReason, Intent, Judged, Notice, Outcome, Phase, RolloutState, Urgency
 from analyzer.policy.crd import crd
@@ -106,7 +107,10 @@ def full_status() -> dict[str, Any]:
         interval_s=15.0,
         weights_since_s=1.0,
     )
-    return write_status(replace(state, evidence=evidence(rates)), turn=3, generation=2, now_s=1e9, previous={})
+    version = VersionReport("v2", "v2", 2, 1, 10, 20.0, 78.3, 3, 0.06, "")
+    capacity = CapacityReport(25.0, Gate.PART, "…", 24.0, stable=version, canary=version)
+    state = replace(state, evidence=evidence(rates), capacity=capacity)
+    return write_status(state, turn=3, generation=2, now_s=1e9, previous={})
 
 
 def evidence(rates: Rates) -> Evidence:

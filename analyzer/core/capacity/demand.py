@@ -142,6 +142,13 @@ def carries(version: VersionCapacity, *, headroom: float, pods: int | None = Non
     return count * min(loads) if loads else None
 
 
+def doubt(version: VersionCapacity, *, headroom: float) -> float | None:
+    """Tell the standard deviation of what a pod carries, as a ratio of it; None where nobody knows what that is."""
+    loads = [(cost, cost.load_at(metric.allowed(headroom))) for metric, cost in version.known]
+    cost, load = min(loads, key=lambda known: known[1], default=(None, 0.0))
+    return cost.deviation(load) / (cost.slope * load) if cost is not None and load > 0.0 else None
+
+
 def saturates(version: VersionCapacity, *, pods: int | None = None) -> float | None:
     """Tell at how many requests per second ready pods are expected to be full [requests/s]; None where nobody knows."""
     count = version.ready if pods is None else pods

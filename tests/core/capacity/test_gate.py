@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Gate, Load, Metric, Scaler, VersionCapacity, admit, carries, needed
@@ -118,20 +118,55 @@ scenes = st.tuples(
 )
 
 
-@given(scenes)
-def test_a_step_is_never_taken_onto_missing_capacity(scene: tuple) -> None:  # type: ignore[type-arg]
-    (metric, cost), replicas, ready, most, moving, elsewhere, weight, step, headroom = scene
-    scaler = Scaler("hpa", 1, most, (metric,))
-    it = VersionCapacity("v2", replicas, min(ready, replicas), scaler=scaler, costs=(cost,))
-    load = Load(moving, elsewhere=elsewhere * moving, weight=float(weight))
-    passage = admit(it, load, wanted=float(min(100, weight + step)), headroom=headroom)
-    assert weight <= passage.weight <= min(100, weight + step)
+per_pod = st.builds(
+    lambda target, tolerance, cost: (
+        Metric("requests", Target(per_pod=target, tolerance=tolerance), saturation=target * (1 + tolerance)),
+        Cost(intercept=0.0, slope=cost),
+    ),
+    st.floats(1, 500),
+    st.floats(0.01, 0.3),
+    st.floats(0.5, 2.0),
+)
+several = st.lists(metrics | per_pod, min_size=1, max_size=3)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> tuple[VersionCapacity, Load, float, float]:
+    """Draw a version, its HPA of one to three metrics, its load around what its pods carry, a step, and headroom."""
+    pairs = draw(several)
+    replicas, headroom = draw(st.integers(1, 20)), draw(st.floats(0, 0.5))
+    it = VersionCapacity(
+        "v2",
+        replicas,
+        draw(st.integers(0, replicas)),
+        scaler=Scaler("hpa", 1, replicas + draw(st.integers(0, 20)), tuple(metric for metric, _ in pairs)),
+        costs=tuple(cost for _, cost in pairs),
+    )
+    weight = draw(st.integers(0, 99))
+    wanted = draw(st.integers(weight + 1, 100))
+    around = draw(st.floats(0.1, 3.0)) * (saturates(it, pods=max(1, it.ready)) or 1.0)
+    elsewhere = draw(st.floats(0, 1))
+    load = Load(around * (1 - elsewhere) * 100 / wanted, elsewhere=around * elsewhere, weight=float(weight))
+    return it, load, float(wanted), headroom
+
+
+@settings(deadline=None, max_examples=500)
+@given(steps())
+def test_a_step_is_never_taken_onto_missing_capacity(step: tuple[VersionCapacity, Load, float, float]) -> None:
+    it, load, wanted, headroom = step
+    passage = admit(it, load, wanted=wanted, headroom=headroom)
+    assert load.weight <= passage.weight <= wanted
+    assert it.scaler is not None
     if passage.gate in {Gate.OPEN, Gate.PART}:
-        full = saturates(it) or 0.0
-        assert load.at(passage.weight) <= full * (1 + 1e-9)
-        assert (needed(it, load.at(passage.weight)) or 0) <= most
+        assert passage.weight > load.weight
+        assert load.at(passage.weight) <= (saturates(it) or 0.0) * (1 + 1e-9), "pods that are ready, not wanted"
+        assert (needed(it, load.at(passage.weight)) or 0) <= it.scaler.max_replicas
+    else:
+        assert passage.weight == load.weight
+        assert passage.reason
 
 
+@settings(deadline=None)
 @given(scenes)
 def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ignore[type-arg]
     (metric, cost), _, _, _, moving, _, weight, step, headroom = scene
