@@ -85,7 +85,7 @@ class Cost:
     by_canary: int
     by_overload: int
     slow: int
-    until_told_s: float
+    told_s: float
 
     @property
     def failed(self) -> int:
@@ -171,7 +171,7 @@ async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
     for name, cost in rows.items():
         account.notes.append(
             f"{error_rate:.0%} errors at 90 %, stable shrunk, {name}: {cost.by_canary} failed by the canary, "
-            f"{cost.by_overload} by overload, {cost.slow} slower than {SLOW_MS} ms; first weight after {cost.until_told_s:.1f} s"
+            f"{cost.by_overload} by overload, {cost.slow} slower than {SLOW_MS} ms; first step after {cost.told_s:.1f} s"
         )
     jumped = rows["one jump by hand"].failed
     assert rows["ramped"].failed <= jumped / 3, rows
