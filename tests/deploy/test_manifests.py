@@ -216,4 +216,4 @@ def test_an_autoscaler_may_be_written_only_where_the_reserve_is_turned_on(role: 
 @pytest.mark.parametrize("overlay", ["overlays/cluster", "overlays/namespaced"])
 def test_no_overlay_turns_the_reserve_on_by_itself(overlay: str) -> None:
     (kustomization,) = read(DEPLOY / overlay / "kustomization.yaml")
-    assert not [name for name in kustomization.get("components", []) if "reserve" in name]
+    assert not [name for name in (kustomization.get("components") or []) if "reserve" in name]
