@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -105,22 +106,9 @@ metrics = st.builds(
     st.floats(0.0005, 0.05),
     st.floats(0.0, 0.15),
 )
-scenes = st.tuples(
-    metrics,
-    st.integers(1, 20),  # replicas
-    st.integers(0, 20),  # ready at most
-    st.integers(20, 60),  # maxReplicas
-    st.floats(0.5, 5000),  # requests/s
-    st.floats(0, 1),
-    st.integers(0, 99),
-    st.integers(1, 100),
-    st.floats(0, 0.5),
-)
-
-
 per_pod = st.builds(
     lambda target, tolerance, cost: (
-        Metric("requests", Target(per_pod=target, tolerance=tolerance), saturation=target * (1 + tolerance)),
+        Metric.without_limit("requests", Target(per_pod=target, tolerance=tolerance)),
         Cost(intercept=0.0, slope=cost),
     ),
     st.floats(1, 500),
@@ -145,7 +133,7 @@ def steps(draw: st.DrawFn) -> tuple[VersionCapacity, Load, float, float]:
     weight = draw(st.integers(0, 99))
     wanted = draw(st.integers(weight + 1, 100))
     around = draw(st.floats(0.1, 3.0)) * (saturates(it, pods=max(1, it.ready)) or 1.0)
-    elsewhere = draw(st.floats(0, 1))
+    elsewhere = draw(st.floats(0, 0.99))
     load = Load(around * (1 - elsewhere) * 100 / wanted, elsewhere=around * elsewhere, weight=float(weight))
     return it, load, float(wanted), headroom
 
@@ -167,14 +155,22 @@ def test_a_step_is_never_taken_onto_missing_capacity(step: tuple[VersionCapacity
 
 
 @settings(deadline=None)
-@given(scenes)
-def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ignore[type-arg]
-    (metric, cost), _, _, _, moving, _, weight, step, headroom = scene
+@given(
+    metrics | per_pod,
+    st.floats(0, 1),
+    st.builds(Load, st.floats(0.5, 5000), st.just(0.0), st.integers(0, 99).map(float)),
+    st.integers(1, 100),
+    st.floats(0, 0.5),
+)
+def test_waiting_ends_where_the_hpa_can_grow(
+    pair: tuple[Metric, Cost], doubt: float, load: Load, step: int, headroom: float
+) -> None:
+    metric, cost = pair
     scaler = Scaler("hpa", 1, 1_000_000, (metric,))
-    load = Load(moving, weight=float(weight))
-    wanted = float(min(100, weight + step))
-    it = VersionCapacity("v2", 1, 1, scaler=scaler, costs=(cost,))
-    pods = needed(it, load.at(weight)) or 1
+    wanted = min(100.0, load.weight + step)
+    uncertain = replace(cost, var_slope=(doubt * cost.slope) ** 2)
+    it = VersionCapacity("v2", 1, 1, scaler=scaler, costs=(uncertain,))
+    pods = needed(it, load.at(load.weight)) or 1
     it = replace(it, replicas=pods, ready=pods)
     for _ in range(200):
         passage = admit(it, load, wanted=wanted, headroom=headroom)
@@ -187,6 +183,10 @@ def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ign
         grown = Stabiliser().decide(recommended, current=it.ready, bounds=(1, 1_000_000), now_s=0.0)
         if grown <= it.ready and passage.gate is Gate.WAIT:
             assert "set minReplicas" in passage.reason, "a wait that nothing ends has to be told to a person"
+            more = load.at(math.floor(load.weight) + 1.0)
+            assert more > it.ready * cost.load_at(min(metric.lift, metric.saturation)) * (1 - 1e-9), (
+                "one more was possible"
+            )
             return
         it = replace(it, replicas=max(grown, it.ready), ready=max(grown, it.ready))
     pytest.fail(f"still waiting at {load.weight} %: {passage.reason}")
