@@ -88,7 +88,7 @@ async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, accou
 
 
 def failures(shop: Shop, since_s: float) -> list[str]:
-    """Tell the seconds in which requests failed, with the canary's weight then: a stalled machine fails all versions at once."""
+    """Tell the seconds in which requests failed, with the canary's weight then; a stalled machine fails all versions."""
     weights = shop.eyes.weights[shop.namespace]
     told = []
     for second in (s for s in shop.seconds if s.at_s >= since_s and s.tally.failed()):

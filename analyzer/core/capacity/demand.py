@@ -15,7 +15,7 @@ _LIFT: Final = 1.05
 never grow, and a step would wait for ever."""
 
 _BEYOND: Final = 1.1
-"""A pod whose limit nobody said may be brought so far beyond the point where its HPA begins to scale up, for the same reason."""
+"""A pod whose limit nobody said may be brought so far beyond the point where its HPA begins to scale up, for that reason."""
 
 _MOST_ROUNDS: Final = 64
 
