@@ -15,6 +15,7 @@ from analyzer.core.capacity import CapacityReport, Severity, VersionReport
 from analyzer.core.judge import dump_state, load_state
 from analyzer.core.judge.types import Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, Intent, Judged, Notice, Phase, RolloutState, Weights
+from analyzer.core.rollout.requests import Answer, Pause, Promotion
 from analyzer.core.rollout.weights import active_stage
 from analyzer.errors import TerminalError
 from analyzer.ports import Object
@@ -51,6 +52,10 @@ class _Checkpoint(BaseModel):
     waiting_seconds: float = 0.0
     blind_seconds: float = 0.0
     mismatch_seconds: float = 0.0
+    awaits: Weights = ()
+    approved: Weights = ()
+    promotion: Promotion | None = None
+    restoring: bool = False
 
 
 class _Stored(BaseModel):
@@ -72,6 +77,9 @@ class _Stored(BaseModel):
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = frozenset()
+    paused: Pause | None = None
+    request: Answer | None = None
+    answered: tuple[str, ...] = ()
     checkpoint: _Checkpoint = _Checkpoint()
 
 
@@ -122,6 +130,13 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         waiting_s=kept.waiting_seconds,
         blind_s=kept.blind_seconds,
         mismatch_s=kept.mismatch_seconds,
+        awaits=kept.awaits,
+        approved=kept.approved,
+        promotion=kept.promotion,
+        restoring=kept.restoring,
+        paused=stored.paused,
+        request=stored.request,
+        answered=stored.answered,
         judged=stored.judged,
         notices=stored.notices,
         told=stored.told,
@@ -151,6 +166,9 @@ def write_status(
         judged=state.judged,
         notices=state.notices,
         told=state.told,
+        paused=state.paused,
+        request=state.request,
+        answered=state.answered,
         checkpoint=_Checkpoint(
             judge=dump_state(state.judge) if state.judge is not None else None,
             judged_until=state.judged_until_s,
@@ -165,6 +183,10 @@ def write_status(
             waiting_seconds=state.waiting_s,
             blind_seconds=state.blind_s,
             mismatch_seconds=state.mismatch_s,
+            awaits=state.awaits,
+            approved=state.approved,
+            promotion=state.promotion,
+            restoring=state.restoring,
         ),
     ).model_dump(mode="json", by_alias=True)
     stored["told"] = sorted(state.told)
