@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
-
 from analyzer import __version__
 from analyzer.adapters.kube.api import Api
 from analyzer.adapters.kube.cluster import KubeCluster
+from analyzer.adapters.kube.library import (
+    ApiClient,
+    ConfigException,
+    Configuration,
+    load_incluster_config,
+    load_kube_config,
+)
 from analyzer.errors import TerminalError
 
 _REFRESH_S: Final = 60.0
