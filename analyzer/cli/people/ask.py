@@ -142,7 +142,7 @@ def preview(wish: Wish, obj: Object, *, by: str, context: str, screen: Screen) -
     seen, status = look(obj), part_of(obj, "status")
     lines = [screen.paint(f"{wish.verb.value} {seen.called}", "bold")]
     told = [
-        f"VirtualService {seen.target}: {_will(wish, seen, status)}",
+        f"VirtualService {seen.target}: {_will(wish, status)}",
         f"Now: {seen.phase or 'never looked at'}, {_split(seen, status)}{f', held: {seen.held}' if seen.held else ''}.",
         *_evidence(seen, status),
     ]
@@ -153,7 +153,7 @@ def preview(wish: Wish, obj: Object, *, by: str, context: str, screen: Screen) -
     return lines + [line for sentence in told for line in wrapped(sentence, screen, indent="  ")]
 
 
-def _will(wish: Wish, seen: Seen, status: Mapping[str, Any]) -> str:
+def _will(wish: Wish, status: Mapping[str, Any]) -> str:
     canary = text_of(part_of(status, "canary"), "version") or "the canary"
     stable = text_of(part_of(status, "stable"), "version") or "the stable version"
     match wish.verb:

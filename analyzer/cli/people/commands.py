@@ -336,9 +336,14 @@ def kubectl_complete_canary() -> None:
     from io import StringIO
     from shlex import join
 
-    words, said = sys.argv[1:], StringIO()
-    os.environ["COMP_WORDS"] = join(["kubectl-canary", *words[:-1]]) + f" {words[-1] if words else ''}"
-    os.environ["COMP_CWORD"] = str(max(len(words), 1))
+    from typer.completion import completion_init
+
+    *before, incomplete = sys.argv[1:] or [""]
+    os.environ["_KUBECTL_CANARY_COMPLETE"] = "complete_bash"
+    os.environ["COMP_WORDS"] = f"{join(['kubectl-canary', *before])} {incomplete}"
+    os.environ["COMP_CWORD"] = str(len(before) + 1)
+    said = StringIO()
+    completion_init()
     with suppress(Exception, SystemExit), redirect_stdout(said):
-        plugin(prog_name="kubectl-canary", complete_var="_SERIN_PLUGIN_COMPLETE")
-    sys.stdout.write(said.getvalue().strip("\n") + "\n:4\n")
+        plugin(prog_name="kubectl-canary")
+    sys.stdout.write("".join(f"{word}\n" for word in said.getvalue().split()) + ":4\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analyzer.app.plan import judge_settings, rollout_plan
-from analyzer.app.status import StatusUnreadable, evidence_summary, read_status
+from analyzer.app.status import StatusUnreadable, evidence_summary, read_status, timestamp
 from analyzer.cli.people.document import rollout_document, written
 from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, text_of, whole_of
 from analyzer.cli.people.reach import Connector, Exit, Place, Stopped, find, reach
@@ -145,11 +145,11 @@ def _sections(known: Known, screen: Screen) -> list[tuple[str, list[str]]]:
     here = [printable(explain.why_here(plan, state, last_step=last))]
     further = [printable(line) for line in explain.why_not_next(plan, state, outlook)]
     return [
-        (f"Why {show(state.weights)}" if last else "Why", _told(here, screen)),
+        (f"Why {show(state.weights)}" if state.weights and state.phase in IN_FLIGHT else "Why", _told(here, screen)),
         (title, _told(further, screen)),
         ("What is missing", _told(explain.missing(plan, state, outlook), screen)),
         ("Evidence of harm", _told(_evidence(known), screen)),
-        ("Both versions", _versions(state, screen)),
+        ("Both versions", _versions(known, screen)),
         ("Capacity", _told(_capacity(known), screen)),
         ("People", _told(_people(known), screen)),
         ("History", _history(known, screen)),
@@ -162,8 +162,10 @@ def _told(sentences: Sequence[str], screen: Screen) -> list[str]:
 
 
 def _last_step(known: Known) -> str:
-    """Give what was said when the weights changed last."""
+    """Give what was said when the weights changed last in this rollout."""
     for entry in reversed(_entries(known)):
+        if entry.get("reason") == "RolloutStarted":
+            break
         if entry.get("reason") == "WeightAdvanced":
             return text_of(entry, "message")
     return ""
@@ -179,7 +181,7 @@ def _evidence(known: Known) -> list[str]:
     evidence = state.evidence
     if evidence is None or not evidence.intervals:
         return []
-    lines = [f"{_capital(wording.harm(evidence))}."]
+    lines = [explain.evidence_of_harm(evidence)]
     if evidence.limits:
         lines.append(f"Beyond the absolute limits (log E): {wording.exceeding(evidence)}.")
     if state.dispersion:
@@ -187,8 +189,8 @@ def _evidence(known: Known) -> list[str]:
     return [*lines, *explain.found(outlook.found if outlook else None)]
 
 
-def _versions(state: RolloutState, screen: Screen) -> list[str]:
-    evidence = state.evidence
+def _versions(known: Known, screen: Screen) -> list[str]:
+    state, evidence = known.state, known.state.evidence
     if evidence is None or not evidence.intervals:
         return []
     columns = [Column("VERSION"), Column("REQUESTS", right=True), Column("ERRORS"), Column("P50", right=True)]
@@ -197,7 +199,12 @@ def _versions(state: RolloutState, screen: Screen) -> list[str]:
         for name, role, rates in ((state.canary, "canary", evidence.canary), (state.stable, "stable", evidence.stable))
     ]
     lines = table([*columns, Column("P99", right=True, rank=1)], rows, _narrower(screen))
-    watched = f"Since the evidence began: {wording.duration(evidence.seconds)}, {evidence.intervals} intervals."
+    many = "1 interval" if evidence.intervals == 1 else f"{evidence.intervals} intervals"
+    until = ""
+    if state.judged_until_s is not None:
+        age = ago(state.judged_until_s, now_s=known.now_s)
+        until = f", until {timestamp(state.judged_until_s)} ({age} ago: evidence is stored twice a minute)"
+    watched = f"Watched for {wording.duration(evidence.seconds)} in {many}{until}."
     return [*(f"  {line}" for line in lines), *wrapped(watched, screen, indent="  ")]
 
 
@@ -303,8 +310,11 @@ def commands_for(known: Known) -> list[tuple[str, str]]:
         by_hand = next((n.to_do for n in reversed(state.notices) if n.reason == "CannotRollBack"), "")
         manual = [(printable(by_hand.removeprefix("By hand: ")), "takes the traffic back by hand")] if by_hand else []
         return [*manual, (f"serin status {here} -w", "follows it")]
-    paused = part_of(known.status, "paused") or held in {HoldReason.PAUSED, "Approval"}
+    paused = part_of(known.status, "paused") or (held is not None and held.value in {"Paused", "Approval"})
     first = [(f"serin resume {here}", "lets it go on")] if paused else [(f"serin pause {here}", "keeps the weights")]
+    if known.plan.suspended:
+        patch = """--type=merge -p '{"spec":{"suspend":false}}'"""
+        first = [(f"kubectl patch canarypolicy {here} {patch}", "lets it go on, until Git says otherwise")]
     if held is HoldReason.DRIFT:
         first = [
             (f"serin resume {here} --adopt", "goes on from the weights that are there"),
@@ -340,6 +350,7 @@ def explanation_document(known: Known) -> dict[str, Any]:
         "evidence": evidence_summary(state.evidence) or known.status.get("evidence"),
         "whyHere": explain.why_here(plan, state, last_step=_last_step(known)) if known.status else None,
         "whyNotNext": explain.why_not_next(plan, state, outlook),
+        "judgedUntil": None if state.judged_until_s is None else timestamp(state.judged_until_s),
         "outlook": None if outlook is None else _outlook_document(outlook, state.evidence),
         "history": list(_entries(known)),
         "commands": [command for command, _ in commands_for(known)],
