@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import deepcopy
 from io import StringIO
 from typing import Any, Final
 
@@ -127,8 +128,16 @@ SCENES: Final[dict[str, Callable[[], Awaitable[Loop]]]] = {
 }
 
 
-def policy_of(loop: Loop) -> Object:
-    return loop.mesh.read(POLICY)
+_left: dict[str, tuple[Object, float]] = {}
+
+
+async def left_in(scene: str) -> tuple[Object, float]:
+    """The policy as a scene leaves it, and the time then [unix seconds]; each scene is played once."""
+    if scene not in _left:
+        loop = await SCENES[scene]()
+        _left[scene] = loop.mesh.read(POLICY), loop.mesh.clock.now_s()
+    obj, now_s = _left[scene]
+    return deepcopy(obj), now_s
 
 
 # --- a terminal, and a way to the cluster ---
@@ -163,7 +172,8 @@ def connector(
 def with_policies(cluster: MemoryCluster, *policies: Object) -> MemoryCluster:
     """Put policies with their statuses into a cluster."""
     for obj in policies:
-        made = cluster.apply({key: value for key, value in obj.items() if key != "status"})
+        named = {key: obj["metadata"][key] for key in ("name", "namespace")}
+        made = cluster.apply({**{key: value for key, value in obj.items() if key != "status"}, "metadata": named})
         metadata = made["metadata"]
         if obj.get("status"):
             cluster.set_status(Ref(CANARY_POLICY, metadata["namespace"], metadata["name"]), obj["status"])

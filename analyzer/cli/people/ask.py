@@ -54,8 +54,7 @@ class Wish:
 
 def ask_serin(place: Place, wish: Wish, *, screen: Screen, clock: Clock, connector: Connector = reach) -> int:
     """Ask, wait for the answer, and return the exit code."""
-    _check(wish, screen)
-    return asyncio.run(_ask(place, wish, screen=screen, clock=clock, connector=connector))
+    return asyncio.run(ask(place, wish, screen=screen, clock=clock, connector=connector))
 
 
 def _check(wish: Wish, screen: Screen) -> None:
@@ -65,7 +64,9 @@ def _check(wish: Wish, screen: Screen) -> None:
         raise Stopped(f"--why is longer than {LONGEST_WHY} characters, or not one line", "write one sentence")
 
 
-async def _ask(place: Place, wish: Wish, *, screen: Screen, clock: Clock, connector: Connector) -> int:
+async def ask(place: Place, wish: Wish, *, screen: Screen, clock: Clock, connector: Connector) -> int:
+    """Do the same within a running loop."""
+    _check(wish, screen)
     async with connector(place) as reached:
         obj = await find(reached, wish.name)
         _check_sense(wish, obj)
@@ -95,6 +96,13 @@ def _check_sense(wish: Wish, obj: Object) -> None:
         raise Stopped(
             f"somebody else changed the weights of {seen.called}: {text_of(part_of(status, 'hold'), 'message')}",
             "say --adopt to go on from them, or --restore to put back what was",
+        )
+    if wish.verb is Verb.RESUME and seen.held == "Paused" and not part_of(status, "paused"):
+        patch = f"""kubectl patch canarypolicy {seen.name} -n {seen.namespace} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
+        raise Stopped(
+            f"{seen.called} is suspended by the policy itself, not by a person",
+            f"change that: {patch}",
+            code=Exit.REFUSED,
         )
     if wish.weights is not None and seen.held != "Drift":
         mend = f"leave --{wish.weights.value} out"
@@ -143,7 +151,8 @@ def preview(wish: Wish, obj: Object, *, by: str, context: str, screen: Screen) -
     lines = [screen.paint(f"{wish.verb.value} {seen.called}", "bold")]
     told = [
         f"VirtualService {seen.target}: {_will(wish, status)}",
-        f"Now: {seen.phase or 'never looked at'}, {_split(seen, status)}{f', held: {seen.held}' if seen.held else ''}.",
+        f"Now: {seen.phase or 'never looked at'}, {_split(seen, status)}.",
+        *([f"Held, {seen.held}: {text_of(part_of(status, 'hold'), 'message')}"] if seen.held else []),
         *_evidence(seen, status),
     ]
     waiting = _unanswered(obj)
@@ -168,8 +177,8 @@ def _will(wish: Wish, status: Mapping[str, Any]) -> str:
         case Verb.RETRY:
             return f"{_rollout(status)} is judged again, from the beginning."
         case Verb.PROMOTE:
-            force = ", whatever the evidence and the pods say" if wish.force else ""
-            return f"everybody gets {canary} ({_rollout(status)}), {stable} gets nothing{force}; proven or not."
+            force = ", and whatever the evidence of harm and the pods say" if wish.force else ""
+            return f"everybody gets {canary} ({_rollout(status)}), {stable} gets nothing, proven or not{force}."
         case Verb.ABORT:
             return f"{canary} ({_rollout(status)}) goes to zero, {stable} takes everything back."
 

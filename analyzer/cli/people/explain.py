@@ -56,7 +56,7 @@ def explain_policy(
     place: Place, name: str, *, screen: Screen, clock: Clock, output: str = "text", connector: Connector = reach
 ) -> int:
     """Explain one policy, and return the exit code."""
-    obj = asyncio.run(_read(place, name, connector))
+    obj = asyncio.run(read(place, name, connector))
     known = know(obj, now_s=clock.now_s())
     if output != "text":
         screen.say(written(explanation_document(known), output))
@@ -66,7 +66,8 @@ def explain_policy(
     return Exit.OK
 
 
-async def _read(place: Place, name: str, connector: Connector) -> Object:
+async def read(place: Place, name: str, connector: Connector) -> Object:
+    """Read the policy that a person means."""
     async with connector(place) as reached:
         return await find(reached, name)
 
@@ -193,17 +194,23 @@ def _versions(known: Known, screen: Screen) -> list[str]:
     state, evidence = known.state, known.state.evidence
     if evidence is None or not evidence.intervals:
         return []
-    columns = [Column("VERSION"), Column("REQUESTS", right=True), Column("ERRORS"), Column("P50", right=True)]
+    columns = [
+        Column("VERSION"),
+        Column("REQUESTS", right=True, rank=3),
+        Column("ERRORS"),
+        Column("P50", right=True, rank=2),
+        Column("P99", right=True, rank=1),
+    ]
     rows = [
         [(text, ()) for text in _rates(f"{name} ({role})", rates)]
         for name, role, rates in ((state.canary, "canary", evidence.canary), (state.stable, "stable", evidence.stable))
     ]
-    lines = table([*columns, Column("P99", right=True, rank=1)], rows, _narrower(screen))
+    lines = table(columns, rows, _narrower(screen))
     many = "1 interval" if evidence.intervals == 1 else f"{evidence.intervals} intervals"
     until = ""
     if state.judged_until_s is not None:
         age = ago(state.judged_until_s, now_s=known.now_s)
-        until = f", until {timestamp(state.judged_until_s)} ({age} ago: evidence is stored twice a minute)"
+        until = f", until {timestamp(state.judged_until_s)} ({age} ago; what came since is not stored yet)"
     watched = f"Watched for {wording.duration(evidence.seconds)} in {many}{until}."
     return [*(f"  {line}" for line in lines), *wrapped(watched, screen, indent="  ")]
 

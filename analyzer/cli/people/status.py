@@ -41,10 +41,10 @@ def show_status(
     connector: Connector = reach,
 ) -> int:
     """Show policies, once or for as long as somebody looks, and return the exit code."""
-    return asyncio.run(_show(place, name, screen=screen, clock=clock, output=output, watch=watch, connector=connector))
+    return asyncio.run(show(place, name, screen=screen, clock=clock, output=output, watch=watch, connector=connector))
 
 
-async def _show(
+async def show(
     place: Place,
     name: str | None,
     *,
@@ -54,6 +54,7 @@ async def _show(
     watch: bool,
     connector: Connector,
 ) -> int:
+    """Do the same within a running loop."""
     async with connector(place) as reached:
         if watch:
             await _follow(place, reached, name, screen=screen, clock=clock, output=output)
