@@ -98,12 +98,9 @@ def _check_sense(wish: Wish, obj: Object) -> None:
             "say --adopt to go on from them, or --restore to put back what was",
         )
     if wish.verb is Verb.RESUME and seen.held == "Paused" and not part_of(status, "paused"):
-        patch = f"""kubectl patch canarypolicy {seen.name} -n {seen.namespace} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
-        raise Stopped(
-            f"{seen.called} is suspended by the policy itself, not by a person",
-            f"change that: {patch}",
-            code=Exit.REFUSED,
-        )
+        what = f"{seen.called} is suspended by the policy itself, not by a person"
+        patch = f"kubectl patch canarypolicy {seen.name} -n {seen.namespace} --type=merge -p "
+        raise Stopped(what, f"""change that: {patch}'{{"spec":{{"suspend":false}}}}'""", code=Exit.REFUSED)
     if wish.weights is not None and seen.held != "Drift":
         mend = f"leave --{wish.weights.value} out"
         raise Stopped(f"{seen.called} is not held by Drift: nobody else changed its weights", mend, code=Exit.REFUSED)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.cli.people.policies import near
+from analyzer.cli.people.screen import printable
 from analyzer.errors import (
     ClusterUnavailable,
     ObjectMissing,
@@ -46,8 +47,9 @@ class Stopped(Exception):
     """
 
     def __init__(self, what: str, mend: str, *, code: Exit = Exit.USAGE) -> None:
-        super().__init__(what)
-        self.what, self.mend, self.code = what, mend, code
+        self.what, self.mend = (printable(" ".join(text.split())) for text in (what, mend))
+        self.code = code
+        super().__init__(self.what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,9 @@ def found(seen: Found | None) -> list[str]:
         ]
     if seen.slower is not None:
         more = f"{100 * (seen.slower - 1):.2g} %" if seen.slower < 2 else f"{seen.slower:.2g} times"
-        lines.append(f"So would everything taking {more} {'longer' if seen.slower < 2 else 'as long'}.")
+        would = "So would everything" if seen.error_rate is not None else "Everything"
+        found_too = "" if seen.error_rate is not None else f" would have been found by now with {sure}"
+        lines.append(f"{would} taking {more} {'longer' if seen.slower < 2 else 'as long'}{found_too}.")
     return lines
 
 
