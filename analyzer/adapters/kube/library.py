@@ -23,7 +23,7 @@ class _Emptied(ModuleType):
             raise AttributeError(name)
         if find_spec(f"{self.__name__}.{name}") is not None:
             return import_module(f"{self.__name__}.{name}")
-        self.__class__ = ModuleType  # type: ignore[assignment]  from now on it is like any other
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is like any other
         self.__spec__.loader.exec_module(self)
         return getattr(self, name)
 

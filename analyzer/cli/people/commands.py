@@ -336,7 +336,7 @@ def kubectl_complete_canary() -> None:
     from io import StringIO
     from shlex import join
 
-    from typer.completion import completion_init  # type: ignore[attr-defined]  what an app with completion calls
+    from typer.completion import completion_init  # type: ignore[attr-defined]
 
     *before, incomplete = sys.argv[1:] or [""]
     os.environ["_KUBECTL_CANARY_COMPLETE"] = "complete_bash"
