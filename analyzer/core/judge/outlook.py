@@ -132,10 +132,11 @@ def pace_of(
         return None
     length_s, share = seconds or time_s / intervals, weight / 100.0
     total = float(stable + canary)
-    if record["seconds"] == record["step_seconds"] and canary >= _ENOUGH_REQUESTS and share > 0.0:
-        total = (
-            canary / share
-        )  # before the canary's first request the stable version's were counted, and the time was not
+    first = record["seconds"] == record["step_seconds"]
+    if first and canary >= _ENOUGH_REQUESTS and canary > 0.5 * share * total > 0.0:
+        # Before the canary's first request the stable version's were counted, and the time was not: so by the canary's, as long
+        # as its share is about that of this weight.
+        total = canary / share
     per_interval = total * length_s / time_s
     return Pace(length_s, weight, per_interval * (1.0 - share), per_interval * share, *pods)
 
