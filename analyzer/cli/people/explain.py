@@ -238,14 +238,14 @@ def _capacity(known: Known) -> list[str]:
     for version, name in (("canary", known.state.canary), ("stable", known.state.stable)):
         told = part_of(capacity, version)
         if told:
-            lines.append(_pods(name, told))
+            lines.append(_pods(name, told, said=lines[0]))
     seconds = number_of(capacity, "seconds")
     if seconds:
         lines.append(f"The pods for it are expected in about {wording.duration(seconds)}.")
     return lines
 
 
-def _pods(name: str, told: Mapping[str, Any]) -> str:
+def _pods(name: str, told: Mapping[str, Any], *, said: str) -> str:
     ready, wanted, most, needed = (whole_of(told, key) for key in ("ready", "replicas", "maxReplicas", "needed"))
     parts = [f"{ready} of {wanted} pods ready"]
     if needed is not None:
@@ -258,7 +258,8 @@ def _pods(name: str, told: Mapping[str, Any]) -> str:
         sure = "" if doubt is None else f" ± {100 * doubt:.0f} %"
         parts.append(f"{load:.4g} requests/s of the {carries:.4g}{sure} that they carry")
     unknown = text_of(told, "unknown")
-    return f"{name}: {', '.join(parts)}.{f' {_capital(unknown)}.' if unknown else ''}"
+    more = f" {_capital(unknown)}." if unknown and unknown not in said else ""
+    return f"{name}: {', '.join(parts)}.{more}"
 
 
 def _people(known: Known) -> list[str]:
