@@ -55,7 +55,7 @@ async def test_weights_that_follow_the_proof_take_the_same_bound() -> None:
 async def test_waiting_for_pods_does_not_stop_evidence() -> None:
     loop = scaling_loop(startup_s=120.0)
     await loop.until(lambda: loop.state.hold is not None and loop.state.hold.reason is HoldReason.CAPACITY, cycles=200)
-    seen = []
+    seen: list[int] = []
     while loop.state.hold is not None and len(seen) < 10:
         assert loop.state.evidence is not None
         seen.append(loop.state.evidence.canary.requests)
