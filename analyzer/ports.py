@@ -148,7 +148,7 @@ class Cluster(Protocol):
         ...
 
     async def create(self, kind: Kind, obj: Object) -> Object:
-        """Make a new object.
+        """Make a new object; one without a namespace belongs to the cluster.
 
         Raises
         ------

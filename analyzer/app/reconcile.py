@@ -212,6 +212,8 @@ class Reconciler:
 
     async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
+        if self._services.dry_run:
+            return
         wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from analyzer.core.capacity import Severity
+from analyzer.core.capacity import CapacityReport, Severity, VersionReport
 from analyzer.core.judge import dump_state, load_state
 from analyzer.core.judge.types import Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, Intent, Judged, Notice, Phase, RolloutState, Weights
@@ -197,6 +197,7 @@ def write_status(
         "step": show_step(state),
         "since": timestamp(now_s) if moved or "since" not in previous else previous["since"],
         "evidence": evidence_summary(state.evidence) or previous.get("evidence"),
+        "capacity": capacity_summary(state.capacity),
         "history": _history(state, previous),
         "conditions": _conditions(state, generation=generation, now_s=now_s, previous=previous),
     }
@@ -252,6 +253,34 @@ def evidence_summary(evidence: Evidence | None) -> Object | None:
         "seconds": round(evidence.seconds, 1),
         "stable": _rates_summary(evidence.stable),
         "canary": _rates_summary(evidence.canary),
+    }
+
+
+def capacity_summary(report: CapacityReport | None) -> Object | None:
+    """Return what is known of capacity for people; None where nothing is."""
+    if report is None:
+        return None
+    return {
+        "nextWeight": report.next_weight,
+        "gate": report.gate.value if report.gate else None,
+        "seconds": None if report.seconds is None else round(report.seconds),
+        "message": report.reason,
+        "stable": _version_summary(report.stable),
+        "canary": _version_summary(report.canary),
+    }
+
+
+def _version_summary(version: VersionReport) -> Object:
+    return {
+        "autoscaler": version.autoscaler,
+        "replicas": version.replicas,
+        "ready": version.ready,
+        "maxReplicas": version.max_replicas,
+        "needed": version.needed,
+        "requestsPerSecond": round(version.load, 1),
+        "carries": None if version.carries is None else round(version.carries, 1),
+        "doubt": None if version.doubt is None else round(version.doubt, 3),
+        "unknown": version.unknown,
     }
 
 

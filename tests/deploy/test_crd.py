@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analyzer.app.status import write_status
+from analyzer.core.capacity import CapacityReport, Gate, VersionReport
 from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
 from analyzer.core.rollout import (
     Answer,
@@ -117,7 +118,10 @@ def full_status() -> dict[str, Any]:
         approved=(100.0, 12.5),
         promotion=Promotion(by="alice", why="…"),
     )
-    return write_status(replace(state, evidence=evidence(rates)), turn=3, generation=2, now_s=1e9, previous={})
+    version = VersionReport("v2", "v2", 2, 1, 10, 20.0, 78.3, 3, 0.06, "")
+    capacity = CapacityReport(25.0, Gate.PART, "…", 24.0, stable=version, canary=version)
+    state = replace(state, evidence=evidence(rates), capacity=capacity)
+    return write_status(state, turn=3, generation=2, now_s=1e9, previous={})
 
 
 def evidence(rates: Rates) -> Evidence:

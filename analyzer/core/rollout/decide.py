@@ -25,7 +25,7 @@ from analyzer.core.rollout.model import (
 from analyzer.core.rollout.notices import tell, tell_once, untell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
-from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
+from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse, report
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,
@@ -92,7 +92,8 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     RolloutState
         What to remember. With an intent: the weights to write.
     """
-    return pace(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot.capacity)
+    decided = pace(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot.capacity)
+    return replace(decided, capacity=report(plan, decided, snapshot.capacity))
 
 
 def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from analyzer.core.capacity.demand import VersionCapacity
 from analyzer.core.capacity.giveback import Severity
+from analyzer.core.capacity.report import CapacityReport
 from analyzer.core.judge.types import Assessment, Evidence, JudgeState, Verdict
 from analyzer.core.rollout.phases import Phase
 from analyzer.core.rollout.requests import Answer, Malformed, Pause, Promotion, Request
@@ -296,6 +297,8 @@ class RolloutState:
         Why nothing moves forward, if nothing may.
     verdict, evidence
         The judge's last word. `evidence` is not stored: the checkpoint gives it back.
+    capacity
+        What is known of both versions' pods, for people; not read back either.
     dispersion
         Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
@@ -342,6 +345,7 @@ class RolloutState:
     hold: Hold | None = None
     verdict: Verdict = Verdict.NO_DATA
     evidence: Evidence | None = None
+    capacity: CapacityReport | None = None
     dispersion: str = ""
     judge: JudgeState | None = None
     judged_until_s: float | None = None

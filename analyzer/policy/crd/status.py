@@ -71,6 +71,22 @@ _EVIDENCE: Final = _object(
     canary=_rates("The canary since the evidence began."),
 )
 
+
+def _capacity(text: str) -> Schema:
+    return _object(
+        text,
+        autoscaler=_text("Its HorizontalPodAutoscaler; empty where none works."),
+        replicas=_whole("Pods that its Deployment wants."),
+        ready=_whole("Pods that can answer."),
+        maxReplicas=_whole("The most that its HorizontalPodAutoscaler makes."),
+        needed=_whole("Replicas needed: the canary for its next weight, the stable version to take everything back."),
+        requestsPerSecond=_number("Requests per second that it has."),
+        carries=_number("Requests per second that its ready pods can be given."),
+        doubt=_number("Standard deviation of what a pod carries, as a share of it."),
+        unknown=_text("Why nothing, or not everything, can be foretold."),
+    )
+
+
 _CONDITION: Final = _object(
     "One condition.",
     type={"type": "string", "description": "Ready (the policy is accepted and enforced), Promoted or Held."},
@@ -144,6 +160,15 @@ STATUS: Final = _object(
     answered=_list("Ids of the last requests that were dealt with.", _text("An id.")),
     dispersion=_text("Where the idea of ordinary variation is from: learned from pods, or usual values."),
     evidence=_EVIDENCE,
+    capacity=_object(
+        "Whether pods are there for the next step, as far as that can be known.",
+        nextWeight=_number("The weight that comes next [per cent]."),
+        gate=_text("open, part (a part of the step now), wait or never."),
+        seconds=_whole("When pods for it are expected [s]."),
+        message=_text("The same for people, with how sure it is, or why nobody can know."),
+        stable=_capacity("The stable version."),
+        canary=_capacity("The canary."),
+    ),
     judged=_list(
         "The newest revisions that are not judged again.",
         _object(
