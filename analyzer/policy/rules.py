@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from analyzer.policy.findings import Code, Path, Problem, suggest
-from analyzer.policy.model import Spec
+from analyzer.policy.model import Behaviour, Spec
 from analyzer.policy.quantities import format_duration
 
 
-def check_rules(spec: Spec) -> list[Problem]:
+def check_rules(spec: Behaviour) -> list[Problem]:
     """Find what contradicts itself, and what this version cannot do."""
-    problems: list[Problem] = []
-    for rule in (_target, _stages, _dwell, _alerts):
+    problems = [*_target(spec)] if isinstance(spec, Spec) else []
+    for rule in (_stages, _dwell, _alerts):
         problems += rule(spec)
     for entry in NOT_YET:
         problems += [Problem(Code.NOT_YET, entry.message, entry.mend, path) for path in entry.find(spec)]
@@ -41,7 +41,7 @@ def _target(spec: Spec) -> Iterator[Problem]:
         yield _contradiction(message, suggest(target.stable, known), "target", "stable")
 
 
-def _stages(spec: Spec) -> Iterator[Problem]:
+def _stages(spec: Behaviour) -> Iterator[Problem]:
     if len(spec.stages) == 1:
         return
     seen: set[str] = set()
@@ -56,7 +56,7 @@ def _stages(spec: Spec) -> Iterator[Problem]:
             seen.add(stage.route)
 
 
-def _dwell(spec: Spec) -> Iterator[Problem]:
+def _dwell(spec: Behaviour) -> Iterator[Problem]:
     dwell = spec.judge.dwell
     if dwell.min_s > dwell.max_s:
         shortest, longest = format_duration(dwell.min_s), format_duration(dwell.max_s)
@@ -64,7 +64,7 @@ def _dwell(spec: Spec) -> Iterator[Problem]:
         yield _contradiction(message, "raise `max`, or lower `min`", "judge", "dwell", "max")
 
 
-def _alerts(spec: Spec) -> Iterator[Problem]:
+def _alerts(spec: Behaviour) -> Iterator[Problem]:
     for index, name in enumerate(spec.alerts):
         if name in spec.alerts[:index]:
             yield _contradiction(f"the receiver `{name}` is named twice", "name it once", "alerts", index)
@@ -76,12 +76,12 @@ def _alerts(spec: Spec) -> Iterator[Problem]:
 class NotYet(NamedTuple):
     """A part of the schema that this version refuses, so that nobody relies on what does not happen."""
 
-    find: Callable[[Spec], Iterable[Path]]
+    find: Callable[[Behaviour], Iterable[Path]]
     message: str
     mend: str
 
 
-def _where(path: str, present: Callable[[Spec], bool]) -> Callable[[Spec], Iterable[Path]]:
+def _where(path: str, present: Callable[[Behaviour], bool]) -> Callable[[Behaviour], Iterable[Path]]:
     """Find one fixed place."""
     return lambda spec: [tuple(path.split("."))] if present(spec) else []
 
