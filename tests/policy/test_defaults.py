@@ -42,7 +42,7 @@ def at(value: Any, path: tuple[str, ...]) -> Any:
 def paths(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(value, dict):
         return [path]
-    return [inner for name, item in value.items() for inner in paths(item, (*path, name))]
+    return [inner for name, item in value.items() for inner in paths(item, (*path, name)) if inner]
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_clash_names_both_places(tmp_path: Path) -> None:
         tmp_path, cart=POLICY + "  judge: {dwell: {max: 1m}}\n", all=defaults_text("{judge: {dwell: {min: 2m}}}")
     )
     (finding,) = in_policy
-    assert (Path(finding.file).name, finding.line, finding.column) == ("cart.yaml", 6, 25)
+    assert (Path(finding.file).name, finding.line, finding.column) == ("cart.yaml", 6, 24)
     assert f"together with CanaryDefaults of shop ({tmp_path / 'all.yaml'}:1)" in finding.message
 
 
