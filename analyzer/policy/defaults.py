@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from analyzer.policy.findings import Path, dotted
 from analyzer.policy.mesh import Object, get_map, namespace_of
+from analyzer.policy.nulls import without_nulls
 
 HOME: Final = "serin-system"
 """Serin's own namespace in the manifests of `deploy/`."""
@@ -27,9 +28,9 @@ def layers_for(namespace: str, defaults: Iterable[Object], *, home: str = HOME) 
 
 def with_defaults(policy: Object, layers: Sequence[Object]) -> dict[str, Any]:
     """Return the policy as it is in effect; what is no mapping is left for the model to refuse."""
-    spec: object = policy.get("spec")
+    spec: object = without_nulls(policy.get("spec"))
     for layer in layers:
-        spec = _beneath(spec, get_map(layer, "spec"))
+        spec = _beneath(spec, without_nulls(get_map(layer, "spec")))
     return {**policy, "spec": spec} if layers else dict(policy)
 
 
@@ -41,10 +42,10 @@ def _beneath(upper: object, lower: object) -> object:
 
 def inherited(policy: Object, layers: Sequence[Object]) -> dict[str, str]:
     """Tell what a policy has from defaults: field to value and namespace, `judge.bake` to `30m (shop)`."""
-    known: Object = get_map(policy, "spec")
+    known: Object = without_nulls(get_map(policy, "spec"))
     found: dict[str, str] = {}
     for layer in layers:
-        spec = get_map(layer, "spec")
+        spec = without_nulls(get_map(layer, "spec"))
         for path, value in _leaves(spec):
             if not decides(known, path):
                 written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -66,7 +67,7 @@ def decides(value: object, path: Path) -> bool:
     for part in path:
         if not isinstance(value, Mapping):
             return True
-        if part not in value:
+        if value.get(part) is None:
             return False
         value = value[part]
     return True

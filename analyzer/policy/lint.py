@@ -18,6 +18,7 @@ from analyzer.policy.limits import check_limits
 from analyzer.policy.load import Document, from_cluster
 from analyzer.policy.mesh import Object, get_map, name_of, namespace_of
 from analyzer.policy.model import DEFAULTS_KIND, KIND, CanaryPolicy
+from analyzer.policy.nulls import null_paths
 from analyzer.policy.parse import check_kind, read_defaults, read_policy
 
 __all__ = ["STDIN", "ListObjects", "lint_files"]
@@ -124,6 +125,7 @@ def _accepted(
             accepted.append((item, found))
         findings += [item.finding(p.code, p.message, p.mend, path=p.path) for p in problems]
         findings += [*_odd_scalars(item, known={p.path for p in problems}), *_metadata(item)]
+        findings += _nulls(item, known={p.path for p in problems})
     return accepted
 
 
@@ -137,6 +139,14 @@ def _odd_scalars(item: Document, *, known: AbstractSet[Path]) -> Iterator[Findin
         message = "kubectl reads this unquoted word as a number or a boolean, not as a string"
         mend = "put it in quotes if a string is meant"
         yield item.finding(Code.AMBIGUOUS_SCALAR, message, mend, path=path, severity=Severity.WARNING)
+
+
+def _nulls(item: Document, *, known: AbstractSet[Path]) -> Iterator[Finding]:
+    for path in null_paths({"spec": item.value.get("spec")}):
+        if path not in known and path != ("spec",):
+            message = f"`{path[-1]}` has no value: it is as if it were not there"
+            mend = "write a value, or leave it out to have the default"
+            yield item.finding(Code.WRONG_VALUE, message, mend, path=path, severity=Severity.WARNING)
 
 
 _METADATA: Final = (

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from analyzer.errors import PolicyError
 from analyzer.policy.findings import Code, Path, Problem, closest, dotted, suggest
 from analyzer.policy.model import API_VERSION, DEFAULTS_KIND, KIND, CanaryDefaults, CanaryPolicy
+from analyzer.policy.nulls import without_nulls
 from analyzer.policy.quantities import show
 from analyzer.policy.rules import check_rules
 
@@ -53,7 +54,7 @@ def _read(model: type[_Kind], obj: Mapping[str, Any], *, kind: str) -> _Kind | l
     if (problem := check_kind(obj, kind=kind)) is not None:
         return [problem]
     try:
-        read = model.model_validate(dict(obj))
+        read = model.model_validate({**obj, "spec": without_nulls(obj["spec"])} if "spec" in obj else dict(obj))
     except ValidationError as error:
         return [problem for details in error.errors(include_url=False) for problem in _translate(details, model)]
     return check_rules(read.spec) or read
