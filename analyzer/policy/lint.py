@@ -13,6 +13,7 @@ from analyzer.policy.bundle import STDIN, Bundle, read_bundle
 from analyzer.policy.checks import check_against
 from analyzer.policy.defaults import HOME
 from analyzer.policy.findings import Code, Finding, Path, Problem, Severity, suggest
+from analyzer.policy.hours import check_schedule
 from analyzer.policy.layered import LayeredDocument, conflicting, place_of
 from analyzer.policy.limits import check_limits
 from analyzer.policy.load import Document, from_cluster
@@ -103,7 +104,8 @@ def _check_bundle(bundle: Bundle, live: Sequence[Document] | None, *, home: str)
             findings += [item.clash(p.code, p.message, p.mend, path=p.path) for p in policy]
             continue
         findings += [
-            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in check_limits(policy)
+            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity)
+            for p in (*check_limits(policy), *check_schedule(policy))
         ]
         others = [*bundle.objects, *(live or ())]
         findings += check_against(item, policy, others=others, live=live is not None)

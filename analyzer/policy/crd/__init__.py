@@ -9,7 +9,7 @@ have a write of its status refused for a word that the definition does not know.
 
 from typing import Any
 
-from analyzer.policy.crd.rules import NAMED_DEFAULT, rules
+from analyzer.policy.crd.rules import ACROSS_FIELDS, NAMED_DEFAULT
 from analyzer.policy.crd.status import STATUS
 from analyzer.policy.crd.structural import Schema, structural
 from analyzer.policy.model import API_VERSION, DEFAULTS_KIND, KIND, CanaryDefaults, CanaryPolicy
@@ -89,8 +89,8 @@ def _schema(whole: dict[str, Any], spec: str) -> Schema:
         },
     }
     fields = root["properties"]["spec"]["properties"]
-    for path, rule in rules():
-        if path == "spec" or path.split(".")[1] in fields:
+    for path, rule in ACROSS_FIELDS:
+        if path.split(".")[1] in fields:
             _at(root, path).setdefault(SERVER_RULES, []).append(rule)
     return root
 
