@@ -165,7 +165,7 @@ def _generated(rng: random.Random) -> Iterator[Malformed]:
 
 
 def _lines(text: str, path: Path) -> tuple[int, int]:
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     key = node
     for part in path:
         if isinstance(part, int):
