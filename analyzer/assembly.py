@@ -13,7 +13,7 @@ from analyzer.adapters.logsink import LogSink
 from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
-from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
 from analyzer.app.decisions import Decisions
 from analyzer.app.fence import highest_epoch
 from analyzer.app.judging import Judging
@@ -61,7 +61,7 @@ class Settings:
     leader_elect
         Write only while holding a Lease, so that several replicas can run; a dry run writes nothing and needs none.
     lease_name, lease_namespace
-        Of the Lease, the same for all replicas.
+        Of the Lease, the same for all replicas. `CanaryDefaults` in its namespace count for the whole cluster.
     lease_duration_s
         A dead leader is replaced after this; whole seconds [s].
     decision_log, decision_log_bytes
@@ -130,6 +130,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             WATCHED,
             clock=clock,
             namespaces=settings.namespaces,
+            optional=OPTIONAL,
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
         )
@@ -151,6 +152,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
             decisions=Decisions(_decision_sink(settings)),
+            home=settings.lease_namespace,
         )
         executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)

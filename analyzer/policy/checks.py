@@ -25,7 +25,7 @@ def check_against(
     is not there is missing.
     """
     namespace = policy.metadata.namespace
-    near = _nearest(item, [other for other in others if namespace_of(other.value) == namespace])
+    near = nearest(item, [other for other in others if namespace_of(other.value) == namespace])
     name = policy.spec.target.virtual_service
     services = [other for other in near if _is(other, "networking.istio.io", "VirtualService")]
     virtual_service = next((other for other in services if name_of(other.value) == name), None)
@@ -61,7 +61,7 @@ def _finding(item: Document, virtual_service: Document, problem: Problem) -> Fin
     return place.finding(problem.code, message, problem.mend, path=path, severity=problem.severity)
 
 
-def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
+def nearest(item: Document, others: Sequence[Document]) -> list[Document]:
     """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects).
 
     What is in the files is to be applied, and counts before what is in the cluster; but the cluster knows its status.

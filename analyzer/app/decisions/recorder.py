@@ -35,7 +35,7 @@ class Seen:
     before
         What was remembered when the turn began.
     spec
-        The policy's, as it is in the cluster.
+        The policy's, over the defaults of its namespace and of Serin.
     snapshot
         What was there.
     settled
