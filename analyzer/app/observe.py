@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from analyzer.app.orders import splits_by_weight
 from analyzer.app.plan import rollout_plan
 from analyzer.app.target import ObservedTarget, observe_target
 from analyzer.app.view import ClusterView
@@ -46,12 +45,7 @@ def observe(cache: ClusterView, obj: Object, ref: Ref, *, salvage: bool, dry_run
     if isinstance(target, Problem):
         return target
     plan = rollout_plan(policy)
-    plan = replace(
-        plan,
-        observe_only=plan.observe_only or dry_run,
-        sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
-    )
-    return Observed(policy, plan, target)
+    return Observed(policy, replace(plan, observe_only=plan.observe_only or dry_run), target)
 
 
 def _taken(cache: ClusterView, policy: CanaryPolicy, ref: Ref) -> Problem | None:

@@ -83,22 +83,13 @@ def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
     return state.weights_before[active_stage(state.weights)]
 
 
-def splits_by_weight(stages: tuple[StageTarget, ...]) -> bool:
-    """Tell whether what is counted is split by the weights, and by nothing else.
-
-    A stage that shares its versions with other routes and cannot be told from them is counted with their requests.
-    """
-    return not any(stage.shared and _routes(stage) is None for stage in stages)
-
-
 def _routes(stage: StageTarget) -> frozenset[str] | None:
-    """Name the routes that a stage is judged on; None: the versions as a whole.
+    """Name the routes that a stage is judged on, as telemetry does; None: the versions as a whole.
 
-    That is right where they serve nobody else, and all that can be done where a route of the stage has no name by which
-    telemetry could tell its users from others'.
+    That is right where they serve nobody else. Where they do, and a route of the stage has lost its name, its users cannot be
+    told from others, and nothing is left to judge.
     """
-    names = frozenset(route.name for route in stage.routes if route.name is not None)
-    return names if stage.shared and len(names) == len(stage.routes) else None
+    return (stage.telemetry or frozenset()) if stage.shared else None
 
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 from analyzer.app.view import ClusterView
 from analyzer.core.rollout import Problem, TargetView, VersionView, Weights
-from analyzer.policy import mesh
+from analyzer.policy import delegation, mesh
 from analyzer.policy.findings import Code, Severity
 from analyzer.policy.findings import Problem as PolicyProblem
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget, check_weights, heavier_version, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
+from analyzer.policy.telling import check_telemetry_names
 from analyzer.policy.versions import Version
 from analyzer.ports import DEPLOYMENT, DESTINATION_RULE, POD, SERVICE, VIRTUAL_SERVICE, Object, Ref
 
@@ -37,7 +38,10 @@ class Pods:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """The target as decisions see it, and as the patch and the telemetry need it."""
+    """The target as decisions see it, and as the patch and the telemetry need it.
+
+    `related`: VirtualServices that delegate to this one, or to which it delegates; they name its routes, and share their versions.
+    """
 
     view: TargetView
     virtual_service: Object
@@ -45,6 +49,7 @@ class ObservedTarget:
     workloads: Mapping[str, VersionTarget | None]
     stages: tuple[StageTarget, ...]
     pods: Mapping[str, Pods]
+    related: frozenset[Ref] = frozenset()
 
     @property
     def interest(self) -> frozenset[Ref]:
@@ -55,7 +60,7 @@ class ObservedTarget:
             for workload in self.workloads.values()
             if workload is not None
         }
-        return frozenset({Ref(VIRTUAL_SERVICE, metadata["namespace"], metadata["name"]), *deployments})
+        return frozenset({Ref(VIRTUAL_SERVICE, metadata["namespace"], metadata["name"]), *deployments, *self.related})
 
 
 def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget | Problem:
@@ -70,7 +75,8 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
     if virtual_service is None:
         return Problem("VirtualServiceMissing", f"There is no VirtualService {namespace}/{name}.")
     problems = mesh.check_virtual_service(virtual_service)
-    routes = resolve_routes(policy, virtual_service)
+    others = _others(cache, virtual_service)
+    routes = resolve_routes(policy, virtual_service, others=others)
     if isinstance(routes, list):
         problems += routes
     if isinstance(routes, list) or _errors(problems):
@@ -83,8 +89,21 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
             return workload
         workloads[version.name] = workload
     return _observed(
-        cache, policy, virtual_service=virtual_service, versions=versions, stages=stages, workloads=workloads
+        cache,
+        policy,
+        virtual_service=virtual_service,
+        others=others,
+        versions=versions,
+        stages=stages,
+        workloads=workloads,
     )
+
+
+def _others(cache: ClusterView, virtual_service: Object) -> list[Object]:
+    """List the VirtualServices among which are its roots or its delegates, in all namespaces that are followed."""
+    if not delegation.is_delegate(virtual_service) and not delegation.delegations_of(virtual_service):
+        return []
+    return [other for other in cache.list(VIRTUAL_SERVICE) if other is not virtual_service]
 
 
 def _errors(problems: list[PolicyProblem]) -> list[PolicyProblem]:
@@ -96,10 +115,19 @@ def _joined(problems: list[PolicyProblem]) -> Problem:
     return Problem(reason, "; ".join(str(problem) for problem in problems))
 
 
-def _unfit(policy: CanaryPolicy, stages: tuple[StageTarget, ...]) -> Problem | None:
-    """Say what is wrong with the weights themselves; it matters only where a rollout would begin."""
+def _unfit(
+    policy: CanaryPolicy, virtual_service: Object, stages: tuple[StageTarget, ...], others: list[Object]
+) -> Problem | None:
+    """Say what is wrong with the weights themselves, or with the routes' names; it matters only where a rollout would begin."""
     found = [p for p in check_weights(policy, stages) if p.code in {Code.WEIGHTS_INEXPRESSIBLE, Code.WEIGHTS_DISAGREE}]
+    found += check_telemetry_names(virtual_service, stages, others=others)
     return _joined(found) if found else None
+
+
+def _related(virtual_service: Object, others: list[Object]) -> frozenset[Ref]:
+    delegates = [(d.namespace, d.name) for d in delegation.delegations_of(virtual_service)]
+    roots = [d.root.split("/", 1) for d in delegation.find_delegations(virtual_service, others)]
+    return frozenset(Ref(VIRTUAL_SERVICE, namespace, name) for namespace, name in (*delegates, *roots))
 
 
 def _workload(cache: ClusterView, policy: CanaryPolicy, version: Version) -> VersionTarget | Problem | None:
@@ -123,6 +151,7 @@ def _observed(
     policy: CanaryPolicy,
     *,
     virtual_service: Object,
+    others: list[Object],
     versions: tuple[Version, Version],
     stages: tuple[StageTarget, ...],
     workloads: Mapping[str, VersionTarget | None],
@@ -139,13 +168,14 @@ def _observed(
             shares={version.name: shares(stages, version.name) for version in versions},
             # The weights tell, and go on telling when the roles swap; the policy is asked only where they are equal.
             default_stable=heavier_version(stages) or policy.spec.target.stable,
-            unfit=_unfit(policy, stages),
+            unfit=_unfit(policy, virtual_service, stages, others),
         ),
         virtual_service=virtual_service,
         versions=versions,
         workloads=workloads,
         stages=stages,
         pods=pods,
+        related=_related(virtual_service, others),
     )
 
 

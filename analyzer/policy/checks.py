@@ -2,42 +2,52 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Final
 
 from analyzer.policy.autoscaling import check_autoscaling
+from analyzer.policy.delegation import full_name
 from analyzer.policy.findings import Code, Finding, Problem, Severity, Subject
 from analyzer.policy.load import Document
 from analyzer.policy.mesh import Object, check_virtual_service, get_list, get_map, name_of, namespace_of, rules_for
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget, check_weights, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
+from analyzer.policy.telling import check_telemetry_names
 from analyzer.policy.versions import Version
 
 
 def check_against(item: Document, policy: CanaryPolicy, *, others: Sequence[Document]) -> list[Finding]:
     """Check a policy against what else was read; nothing to say where its VirtualService is not among it."""
     namespace = policy.metadata.namespace
-    near = _nearest(item, [other for other in others if namespace_of(other.value) == namespace])
-    services = [
-        other
-        for other in near
-        if _is(other, "networking.istio.io", "VirtualService")
-        and name_of(other.value) == policy.spec.target.virtual_service
-    ]
-    if not services:
+    everywhere = _nearest(item, others)
+    near = [other for other in everywhere if namespace_of(other.value) == namespace]
+    routing = [other for other in everywhere if _is(other, "networking.istio.io", "VirtualService")]
+    wanted = f"{namespace}/{policy.spec.target.virtual_service}"
+    virtual_service = next((other for other in routing if full_name(other.value) == wanted), None)
+    if virtual_service is None:
         return []
-    virtual_service = services[0]
+    beside = [other.value for other in routing if other is not virtual_service]
     problems = check_virtual_service(virtual_service.value)
-    routes = resolve_routes(policy, virtual_service.value)
+    routes = resolve_routes(policy, virtual_service.value, others=beside)
     if isinstance(routes, list):
         problems += routes
     else:
         versions, stages = routes
         problems += check_weights(policy, stages) + _workloads(policy, versions, near=near)
+        problems += _unseen_are_warnings(check_telemetry_names(virtual_service.value, stages, others=beside))
         problems += _regex_traps(virtual_service.value, stages)
     place = {Subject.POLICY: item, Subject.VIRTUAL_SERVICE: virtual_service}
     return [place[p.subject].finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in problems]
+
+
+def _unseen_are_warnings(problems: Sequence[Problem]) -> list[Problem]:
+    """What is not among the files is elsewhere, as a rule: a root belongs to other people."""
+    return [
+        replace(problem, severity=Severity.WARNING) if problem.code is Code.ROOT_UNSEEN else problem
+        for problem in problems
+    ]
 
 
 def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
@@ -46,7 +56,7 @@ def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
     ordered = sorted(others, key=lambda other: (other.file != item.file, FilePath(other.file).parent != folder))
     unique: dict[tuple[str, str], Document] = {}
     for other in ordered:
-        unique.setdefault((str(other.value.get("kind")), name_of(other.value)), other)
+        unique.setdefault((str(other.value.get("kind")), full_name(other.value)), other)
     return list(unique.values())
 
 

@@ -43,7 +43,7 @@ class Code(StrEnum):
 
     # The policy and its VirtualService
     VIRTUAL_SERVICE_MISSING = "SRN201"  # (in a cluster) there is no such VirtualService
-    UNSUPPORTED_ROUTE = "SRN202"  # tcp, tls or delegate routes
+    UNSUPPORTED_ROUTE = "SRN202"  # tcp or tls routes
     DUPLICATE_ROUTE = "SRN203"  # a route name twice
     DUPLICATE_DESTINATION = "SRN204"  # a destination twice in one route
     ROUTE_MISSING = "SRN205"  # no route of that name
@@ -57,6 +57,10 @@ class Code(StrEnum):
     WEIGHTS_DISAGREE = "SRN213"  # warning: routes that move together have different weights
     TARGET_TAKEN = "SRN214"  # two policies on one VirtualService
     FOREIGN_HOST = "SRN215"  # a version lives in another namespace
+    WEIGHTS_DELEGATED = "SRN216"  # the weights are in a delegate of this VirtualService
+    DELEGATE_HIDDEN = "SRN217"  # a root delegates to it, and `exportTo` hides it from the root
+    ROOT_UNSEEN = "SRN218"  # a delegate's routes share their versions, and what telemetry calls them is not known
+    ROUTE_UNNAMED = "SRN219"  # a route shares its versions with others, and telemetry cannot tell it from them
 
     # What runs behind it
     SUBSET_MISSING = "SRN301"  # no DestinationRule defines the subset
