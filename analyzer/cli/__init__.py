@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from analyzer.cli.lint import lint
 from analyzer.cli.studies import calibrate, plan, replay
 
 app = typer.Typer(
@@ -25,9 +26,6 @@ class Draft(StrEnum):
     DRAFT_2020_12 = "2020-12"
 
 
-EXIT_FINDINGS = 1
-
-
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
     if value:
         from analyzer import __version__
@@ -44,29 +42,6 @@ def serin(
     ] = False,
 ) -> None:
     """Automated canary analysis for Istio: proves harm or harmlessness and moves the weights."""
-
-
-@app.command(short_help="Check policies and what they point to.")
-def lint(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Files or folders; `-` reads standard input.", show_default=False),
-    ],
-) -> None:
-    """Check policies, and what they point to where it is among the files.
-
-    Prints `file:line:column CODE message` with a mend. Exit code 0: nothing is wrong (warnings may be); 1: something is.
-    """
-    import sys
-
-    from analyzer.policy.findings import format_findings, has_errors
-    from analyzer.policy.lint import lint_files
-
-    stdin = sys.stdin.read() if Path("-") in files else None
-    findings = lint_files(files, stdin=stdin)
-    typer.echo(format_findings(findings), nl=False)
-    if has_errors(findings):
-        raise typer.Exit(EXIT_FINDINGS)
 
 
 @app.command()
@@ -244,6 +219,7 @@ def demo(
     raise typer.Exit(play_demo(release, plain=plain, log_file=log_file))
 
 
+app.command(short_help="Check policies and what they point to.")(lint)
 app.command(short_help="What a policy will do, by simulation.")(plan)
 app.command(short_help="Recorded telemetry through the same judge.")(replay)
 app.command(short_help="False rollbacks on your own service's past.")(calibrate)

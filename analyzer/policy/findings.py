@@ -42,7 +42,7 @@ class Code(StrEnum):
     NOT_YET = "SRN107"  # a field of the schema whose behaviour this version does not have
 
     # The policy and its VirtualService
-    VIRTUAL_SERVICE_MISSING = "SRN201"  # (in a cluster) there is no such VirtualService
+    VIRTUAL_SERVICE_MISSING = "SRN201"  # (with --cluster) there is no such VirtualService
     UNSUPPORTED_ROUTE = "SRN202"  # tcp or tls routes
     DUPLICATE_ROUTE = "SRN203"  # a route name twice
     DUPLICATE_DESTINATION = "SRN204"  # a destination twice in one route
@@ -59,7 +59,7 @@ class Code(StrEnum):
     FOREIGN_HOST = "SRN215"  # a version lives in another namespace
     WEIGHTS_DELEGATED = "SRN216"  # the weights are in a delegate of this VirtualService
     DELEGATE_HIDDEN = "SRN217"  # a root delegates to it, and `exportTo` hides it from the root
-    ROOT_UNSEEN = "SRN218"  # a delegate's routes share their versions, and what telemetry calls them is not known
+    ROOT_UNSEEN = "SRN218"  # (lint: a warning) a delegate's routes share their versions, and what telemetry calls them is not known
     ROUTE_UNNAMED = "SRN219"  # a route shares its versions with others, and telemetry cannot tell it from them
 
     # What runs behind it
@@ -73,6 +73,8 @@ class Code(StrEnum):
     NO_AUTOSCALER = "SRN401"  # warning: nothing scales the version
     SCALE_DOWN_WINDOW = "SRN402"  # warning: stable shrinks while the canary is still judged
     NO_CPU_REQUEST = "SRN403"  # warning: the HPA cannot work without it
+    AUTOSCALERS_AMBIGUOUS = "SRN404"  # warning: several HPAs scale one Deployment, so none of them does
+    MAX_REPLICAS_TOO_FEW = "SRN405"  # warning: under `maxReplicas` the version can never carry a stage
     REGEX_COOKIE_SPACE = "SRN411"  # warning: misses cookies after the first
     REGEX_DOT = "SRN412"  # warning: an unescaped dot matches anything
     LIMIT_BELOW_FLOOR = "SRN413"  # warning: a limit so low that the comparison tolerates more

@@ -1,10 +1,10 @@
-"""`serin lint`: everything that can be said about policies without a cluster.
+"""`serin lint`: everything that can be said about policies before a release.
 
 Other Kubernetes objects in the same files are used to check the policies against: a policy whose VirtualService is not
-among them is checked by itself.
+among them is checked by itself. A cluster, if one is given, has the objects that the files do not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -13,8 +13,8 @@ from typing import Final
 from analyzer.policy.checks import check_against
 from analyzer.policy.findings import Code, Finding, Path, Position, Severity, suggest
 from analyzer.policy.limits import check_limits
-from analyzer.policy.load import Document, load_documents
-from analyzer.policy.mesh import name_of, namespace_of
+from analyzer.policy.load import Document, from_cluster, load_documents
+from analyzer.policy.mesh import Object, get_map, name_of, namespace_of
 from analyzer.policy.model import KIND, CanaryPolicy
 from analyzer.policy.parse import check_kind, is_foreign, read_policy
 
@@ -33,10 +33,34 @@ class _Bundle:
     findings: list[Finding] = field(default_factory=list)
 
 
-def lint_files(paths: Sequence[FilePath], *, stdin: str | None = None) -> list[Finding]:
-    """Check files, and folders with all they hold. Never raises.
+ListObjects = Callable[[Iterable[str]], Sequence[Object]]
+"""Gives all objects of these namespaces that a policy may point to, and the policies."""
 
-    `stdin` is the text for the path `-`; it is checked too where no path is given.
+
+def lint_files(
+    paths: Sequence[FilePath],
+    *,
+    stdin: str | None = None,
+    namespace: str | None = None,
+    list_objects: ListObjects | None = None,
+) -> list[Finding]:
+    """Check files, and folders with all they hold. Raises nothing of its own.
+
+    Parameters
+    ----------
+    paths
+        `-` is `stdin`.
+    stdin
+        A text, which is checked too where no path is given.
+    namespace
+        Of objects that name none, as kubectl's `-n`; `default` otherwise.
+    list_objects
+        Asks the cluster to check against.
+
+    Raises
+    ------
+    SerinError
+        What `list_objects` raises.
     """
     bundle = _Bundle()
     if stdin is not None and not paths:
@@ -48,8 +72,21 @@ def lint_files(paths: Sequence[FilePath], *, stdin: str | None = None) -> list[F
             _add_folder(bundle, path)
         else:
             _add_file(bundle, path)
-    findings = bundle.findings + _check_bundle(bundle)
+    if namespace is not None:
+        _place_in(namespace, bundle)
+    live = None
+    if list_objects is not None:
+        namespaces = {namespace_of(item.value) for item in bundle.policies}
+        live = [from_cluster(obj) for obj in list_objects(sorted(namespaces))]
+    findings = bundle.findings + _check_bundle(bundle, live)
     return sorted(set(findings))
+
+
+def _place_in(namespace: str, bundle: _Bundle) -> None:
+    for item in (*bundle.policies, *bundle.objects):
+        metadata = item.value.setdefault("metadata", {})
+        if isinstance(metadata, dict):
+            metadata.setdefault("namespace", namespace)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -120,7 +157,7 @@ def _home(bundle: _Bundle, item: Document) -> list[Document]:
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def _check_bundle(bundle: _Bundle) -> list[Finding]:
+def _check_bundle(bundle: _Bundle, live: Sequence[Document] | None) -> list[Finding]:
     findings = [_stray(item) for item in bundle.strays]
     severity = Severity.WARNING if bundle.policies else Severity.ERROR
     findings += [
@@ -142,11 +179,13 @@ def _check_bundle(bundle: _Bundle) -> list[Finding]:
         findings += [item.finding(p.code, p.message, p.mend, path=p.path) for p in problems]
         findings += [*_odd_scalars(item, known={p.path for p in problems}), *_metadata(item)]
     findings += _conflicts(bundle.policies)
+    findings += _taken(accepted, live or ())
     for item, policy in accepted:
         findings += [
             item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in check_limits(policy)
         ]
-        findings += check_against(item, policy, others=bundle.objects)
+        others = [*bundle.objects, *(live or ())]
+        findings += check_against(item, policy, others=others, live=live is not None)
     return findings
 
 
@@ -196,6 +235,19 @@ def _conflicts(items: Sequence[Document]) -> Iterator[Finding]:
             mend = "keep one policy per VirtualService; it may have several stages"
             path = ("spec", "target", "virtualService")
             yield item.finding(Code.TARGET_TAKEN, message, mend, path=path)
+
+
+def _taken(accepted: Iterable[tuple[Document, CanaryPolicy]], live: Iterable[Document]) -> Iterator[Finding]:
+    """Find VirtualServices that another policy of the cluster has."""
+    others = [item.value for item in live if item.value.get("kind") == KIND]
+    for item, policy in accepted:
+        mine, service = policy.metadata, policy.spec.target.virtual_service
+        for other in others:
+            target = get_map(other, "spec", "target").get("virtualService")
+            if namespace_of(other) == mine.namespace and name_of(other) != mine.name and target == service:
+                message = f"VirtualService {service} already has the policy {name_of(other)}, in the cluster"
+                mend = "keep one policy per VirtualService: delete that one first"
+                yield item.finding(Code.TARGET_TAKEN, message, mend, path=("spec", "target", "virtualService"))
 
 
 def _place(item: Document) -> str:

@@ -20,6 +20,7 @@ from analyzer.core.rollout.model import (
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, JUDGED, TRANSITIONS, Phase, Trigger
 from analyzer.core.rollout.plan import Limits, OnInconclusive, RolloutPlan, StagePlan
+from analyzer.core.rollout.requests import DriftAnswer, Request, Verb
 from analyzer.core.rollout.transitions import settle, write_failed
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "JUDGED",
     "TRANSITIONS",
     "CapacityView",
+    "DriftAnswer",
     "Hold",
     "HoldReason",
     "Intent",
@@ -37,6 +39,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Problem",
+    "Request",
     "RolloutPlan",
     "RolloutState",
     "Snapshot",
@@ -45,6 +48,7 @@ __all__ = [
     "TelemetryHealth",
     "Trigger",
     "Urgency",
+    "Verb",
     "VersionView",
     "Weights",
     "decide",
