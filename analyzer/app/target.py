@@ -12,6 +12,7 @@ from analyzer.core.rollout import Problem, TargetView, VersionView, Weights
 from analyzer.policy import delegation, mesh
 from analyzer.policy.findings import Code, Severity
 from analyzer.policy.findings import Problem as PolicyProblem
+from analyzer.policy.matches import check_stages_reached
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget, check_weights, heavier_version, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
@@ -118,9 +119,10 @@ def _joined(problems: list[PolicyProblem]) -> Problem:
 def _unfit(
     policy: CanaryPolicy, virtual_service: Object, stages: tuple[StageTarget, ...], others: list[Object]
 ) -> Problem | None:
-    """Say what is wrong with the weights themselves, or with the routes' names; it matters only where a rollout would begin."""
+    """Say what is wrong with the weights themselves, or with the routes; it matters only where a rollout would begin."""
     found = [p for p in check_weights(policy, stages) if p.code in {Code.WEIGHTS_INEXPRESSIBLE, Code.WEIGHTS_DISAGREE}]
     found += check_telemetry_names(virtual_service, stages, others=others)
+    found += check_stages_reached(virtual_service, [stage.indices for stage in stages])
     return _joined(found) if found else None
 
 

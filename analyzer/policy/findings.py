@@ -82,6 +82,15 @@ class Code(StrEnum):
         "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not
     )
 
+    # Traps of VirtualServices
+    REGEX_COOKIE_ALONE = "SRN431"  # warning: matches only where there is no other cookie
+    REGEX_REFUSED = "SRN432"  # Istio refuses the expression
+    ROUTE_UNREACHABLE = "SRN433"  # no request comes to the route; a warning, where no stage moves it
+    WEIGHTS_SUM = "SRN434"  # weights that are no per cent; an error, where Istio refuses them
+    MESH_ONLY = "SRN435"  # warning: bound to no gateway, so requests from outside are not split
+    ANOTHER_WAY = "SRN436"  # warning: another VirtualService leads to the versions, and is not moved
+    EXPORT_HIDES = "SRN437"  # warning: `exportTo` keeps it from the proxies that should know it
+
 
 class Subject(StrEnum):
     """The object that a problem's path leads into."""

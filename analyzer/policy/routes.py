@@ -4,7 +4,7 @@
 `check_weights`: a rollout in flight must stay resolvable, and so able to go back, whatever someone wrote into them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from analyzer.policy import delegation, mesh
@@ -62,6 +62,11 @@ class StageTarget:
     name: str | None
     routes: tuple[RouteTarget, ...]
     shared: bool
+
+    @property
+    def indices(self) -> frozenset[int]:
+        """The positions of its routes in `spec.http`."""
+        return frozenset(route.index for route in self.routes)
 
     @property
     def telemetry(self) -> frozenset[str] | None:
@@ -234,6 +239,27 @@ def check_weights(policy: CanaryPolicy, target_stages: Sequence[StageTarget]) ->
     if policy.spec.target.stable is None and heavier_version(target_stages) is None:
         message = "both versions have the same weight, so nothing tells which one is stable"
         problems.append(Problem(Code.STABLE_UNKNOWN, message, "name it: `stable: <version>`", ("spec", "target")))
+    return problems
+
+
+def check_sums(virtual_service: Object, *, known: Collection[Path] = ()) -> list[Problem]:
+    """Find weights that Istio refuses, and such as look like per cent and are none; but not at the places that are `known`."""
+    problems: list[Problem] = []
+    for view in mesh.find_routes(virtual_service):
+        path: Path = ("spec", "http", view.index, "route")
+        if len(view.destinations) < 2 or path in known:
+            continue
+        if view.total == 0:
+            message = f"the weights of {view} sum to 0, which Istio refuses"
+            problems.append(Problem(Code.WEIGHTS_SUM, message, "let them sum to 100", path, Subject.VIRTUAL_SERVICE))
+        elif view.total % 100:
+            largest = max(view.destinations, key=lambda destination: destination.weight)
+            share = 100 * largest.weight / view.total
+            message = f"the weights of {view} sum to {view.total}, so {largest.weight} is {share:.3g} % of the requests"
+            warning = Severity.WARNING
+            problems.append(
+                Problem(Code.WEIGHTS_SUM, message, "let them sum to 100", path, Subject.VIRTUAL_SERVICE, warning)
+            )
     return problems
 
 

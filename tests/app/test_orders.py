@@ -32,6 +32,7 @@ def _route(split: dict[str, Any], name: str | None, *, both: bool) -> dict[str, 
     route.pop("name", None)
     if name is not None:
         route["name"] = name
+    route["match"] = [{"uri": {"prefix": f"/{name}"}}]
     if not both:
         route["route"] = [entry for entry in route["route"] if entry["destination"]["subset"] == "v1"]
     return route
