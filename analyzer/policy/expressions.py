@@ -96,7 +96,7 @@ def _complaints(text: str, *, header: str) -> Iterator[tuple[Code, str]]:
         elif lead is None and _BARE_COOKIE.match(body):
             message = "this matches where the cookie is the first one only: all cookies are in one header"
             yield Code.REGEX_COOKIE_ALONE, message
-        elif tail is None and not body.endswith(_OPEN_END) and "=" in body:
+        elif mend(text, header=header) != _escape_dots(text):
             message = "this matches where the cookie is the last one only: all cookies are in one header"
             yield Code.REGEX_COOKIE_ALONE, message
     if _escape_dots(text) != text:
@@ -110,12 +110,22 @@ def mend(text: str, *, header: str) -> str:
         return text
     body, lead, tail = _parts(text)
     if lead is None and not _BARE_COOKIE.match(body):  # it begins with something that takes what comes before
-        return text if tail is not None or body.endswith(_OPEN_END) else f"{text.removesuffix('$')}(;.*)?$"
-    core = body[lead.end() if lead is not None else 0 : tail.start() if tail is not None else len(body)]
-    core = core if core.startswith("(") and core.endswith(")") else f"({core})"
+        closed = "=" not in body or tail is not None or body.endswith(_OPEN_END)
+        return text if closed else f"^{_group(body) if '|' in body else body}(;.*)?$"
+    core = _group(body[lead.end() if lead is not None else 0 : tail.start() if tail is not None else len(body)])
     begin = lead[0] if lead is not None and lead["space"] else r"(.*?;\s*)?"
     end = tail[0] if tail is not None else "" if body.endswith(_OPEN_END) else "(;.*)?"
     return f"^{begin}{core}{end}$"
+
+
+def _group(text: str) -> str:
+    """Put an expression in parentheses, unless it is in a pair of its own."""
+    inner = text[1:-1]
+    try:
+        re.compile(inner)
+    except re.error:
+        inner = ""
+    return text if text[:1] == "(" and text[-1:] == ")" and inner else f"({text})"
 
 
 def _parts(text: str) -> tuple[str, re.Match[str] | None, re.Match[str] | None]:
