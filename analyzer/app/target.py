@@ -14,6 +14,7 @@ from analyzer.policy.findings import Code, Severity
 from analyzer.policy.findings import Problem as PolicyProblem
 from analyzer.policy.matches import check_stages_reached
 from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.reach import other_ways
 from analyzer.policy.routes import StageTarget, check_weights, heavier_version, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
 from analyzer.policy.telling import check_telemetry_names
@@ -41,7 +42,7 @@ class Pods:
 class ObservedTarget:
     """The target as decisions see it, and as the patch and the telemetry need it.
 
-    `related`: VirtualServices that delegate to this one, or to which it delegates; they name its routes, and share their versions.
+    `related`: other VirtualServices that name its routes, or share their versions.
     """
 
     view: TargetView
@@ -101,10 +102,17 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
 
 
 def _others(cache: ClusterView, virtual_service: Object) -> list[Object]:
-    """List the VirtualServices among which are its roots or its delegates, in all namespaces that are followed."""
-    if not delegation.is_delegate(virtual_service) and not delegation.delegations_of(virtual_service):
-        return []
-    return [other for other in cache.list(VIRTUAL_SERVICE) if other is not virtual_service]
+    """List the VirtualServices of its roots and delegates, and those that lead to the same hosts, wherever they are."""
+    hosts = mesh.hosts_led_to(virtual_service)
+    delegates = {d.delegate for d in delegation.delegations_of(virtual_service)}
+    everywhere = [other for other in cache.list(VIRTUAL_SERVICE) if other is not virtual_service]
+    roots = delegation.find_delegations(virtual_service, everywhere)
+    related = {*delegates, *(d.root for d in roots)}
+    return [
+        other
+        for other in everywhere
+        if not hosts.isdisjoint(mesh.hosts_led_to(other)) or delegation.full_name(other) in related
+    ]
 
 
 def _errors(problems: list[PolicyProblem]) -> list[PolicyProblem]:
@@ -126,10 +134,16 @@ def _unfit(
     return _joined(found) if found else None
 
 
-def _related(virtual_service: Object, others: list[Object]) -> frozenset[Ref]:
-    delegates = [(d.namespace, d.name) for d in delegation.delegations_of(virtual_service)]
-    roots = [d.root.split("/", 1) for d in delegation.find_delegations(virtual_service, others)]
-    return frozenset(Ref(VIRTUAL_SERVICE, namespace, name) for namespace, name in (*delegates, *roots))
+def _aside(virtual_service: Object, versions: tuple[Version, Version], others: list[Object]) -> str:
+    ways = [delegation.full_name(way) for way in other_ways(virtual_service, versions, others)]
+    if not ways:
+        return ""
+    return f"VirtualService {', '.join(ways)} leads to the same versions, and is not moved."
+
+
+def _refs(virtual_services: list[Object]) -> frozenset[Ref]:
+    metadata = [obj["metadata"] for obj in virtual_services]
+    return frozenset(Ref(VIRTUAL_SERVICE, entry["namespace"], entry["name"]) for entry in metadata)
 
 
 def _workload(cache: ClusterView, policy: CanaryPolicy, version: Version) -> VersionTarget | Problem | None:
@@ -171,13 +185,14 @@ def _observed(
             # The weights tell, and go on telling when the roles swap; the policy is asked only where they are equal.
             default_stable=heavier_version(stages) or policy.spec.target.stable,
             unfit=_unfit(policy, virtual_service, stages, others),
+            aside=_aside(virtual_service, versions, others),
         ),
         virtual_service=virtual_service,
         versions=versions,
         workloads=workloads,
         stages=stages,
         pods=pods,
-        related=_related(virtual_service, others),
+        related=_refs(others),
     )
 
 

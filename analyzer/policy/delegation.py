@@ -89,17 +89,19 @@ def root_names(virtual_service: Object, others: Sequence[Object]) -> tuple[str |
 
 
 def routes_beside(virtual_service: Object, others: Sequence[Object]) -> list[tuple[str | None, RouteView]]:
-    """List the routes that Istio merges with those of a VirtualService, each with the name that telemetry gives it.
+    """List the routes of other VirtualServices, each with the name that telemetry gives it.
 
-    For a delegate: all other routes of its roots, and of their other delegates. For a root: those of its delegates. What is not
-    among `others` is not thought to lead to the same versions; if it does, the canary's share is not its weight, and that is seen.
+    Where one is put in a root's place, its name is the joined one. Of a root in another namespace, not all delegates may be among
+    `others`; what is not there is not thought to lead to the same versions.
     """
-    by_name = {full_name(other): other for other in others}
     own = full_name(virtual_service)
-    roots = [by_name[name] for name in sorted({d.root for d in find_delegations(virtual_service, others)})]
-    found = [(view.name, view) for root in roots for view in mesh.find_routes(root)]
-    for delegation in (d for root in (virtual_service, *roots) for d in delegations_of(root) if d.delegate != own):
-        delegate = by_name.get(delegation.delegate)
-        views = mesh.find_routes(delegate) if delegate is not None else []
-        found += [(joined_name(delegation.route, view.name), view) for view in views]
-    return found
+    joined: dict[str, list[str | None]] = {}
+    for delegation in (d for root in (virtual_service, *others) for d in delegations_of(root)):
+        joined.setdefault(delegation.delegate, []).append(delegation.route)
+    return [
+        (joined_name(root, view.name), view)
+        for other in others
+        if full_name(other) != own
+        for root in (joined.get(full_name(other), [None]) if is_delegate(other) else [None])
+        for view in mesh.find_routes(other)
+    ]

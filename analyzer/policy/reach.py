@@ -20,10 +20,10 @@ def gateways_of(virtual_service: Object) -> list[str]:
 
 def check_reach(virtual_service: Object, versions: Sequence[Version], *, others: Sequence[Object]) -> Iterator[Problem]:
     """Warn of requests that come to the versions, or should, and are not split by this VirtualService."""
+    ways = list(_other_ways(virtual_service, versions, others))
     if not delegation.is_delegate(virtual_service):
-        ways = list(_other_ways(virtual_service, versions, others))
         yield from _mesh_only(virtual_service, ways)
-        yield from ways
+    yield from ways
     yield from _hidden(virtual_service)
 
 
@@ -40,18 +40,26 @@ def _mesh_only(virtual_service: Object, ways: Sequence[Problem]) -> Iterator[Pro
     yield _warning(Code.MESH_ONLY, message, mend, path)
 
 
+def other_ways(virtual_service: Object, versions: Sequence[Version], others: Sequence[Object]) -> list[Object]:
+    """List the other VirtualServices that lead to a version: they are not moved, and their requests are counted."""
+    if delegation.is_delegate(virtual_service):
+        related = {d.root for d in delegation.find_delegations(virtual_service, others)}
+    else:
+        related = {d.delegate for d in delegation.delegations_of(virtual_service)}
+    return [
+        other
+        for other in others
+        if delegation.full_name(other) not in related
+        and any(view.leads_to(version.key) for view in mesh.find_routes(other) for version in versions)
+    ]
+
+
 def _other_ways(virtual_service: Object, versions: Sequence[Version], others: Sequence[Object]) -> Iterator[Problem]:
-    """Name other VirtualServices that lead to a version: only one of them is moved."""
-    related = {d.delegate for d in delegation.delegations_of(virtual_service)}
-    for other in others:
-        name = delegation.full_name(other)
-        leads = any(view.leads_to(version.key) for view in mesh.find_routes(other) for version in versions)
-        if not leads or name in related or delegation.is_delegate(other):
-            continue
+    for other in other_ways(virtual_service, versions, others):
         whose = " and ".join(gateways_of(other))
         message = (
-            f"VirtualService {name} (for {whose}) leads to the same versions: its weights are not moved, and its requests"
-            " are counted; while they are split otherwise, nothing goes forward"
+            f"VirtualService {delegation.full_name(other)} (for {whose}) leads to the same versions: its weights are not moved,"
+            " and only telemetry per route (`route_name`) tells its users from these"
         )
         mend = "make them one VirtualService with all `gateways`, or let the other delegate to this one"
         yield _warning(Code.ANOTHER_WAY, message, mend, ("spec", "gateways"))

@@ -83,8 +83,8 @@ def resolve_routes(
 ) -> Resolved | list[Problem]:
     """Resolve the versions, and the routes of each stage.
 
-    `others`: VirtualServices among which are its roots, if it is a delegate, or its delegates. Only what telemetry calls the
-    routes depends on them, never which routes there are.
+    `others`: all other VirtualServices that may matter: its roots, its delegates, and those that lead to the same versions. Only
+    what telemetry calls the routes depends on them, and whether they share their versions; never which routes there are.
     """
     versions = resolve_versions(virtual_service, policy.spec.target, stages=policy.spec.stages)
     if isinstance(versions, list):

@@ -23,11 +23,14 @@ class Audience:
         What telemetry calls the route; empty: it has no such label.
     behaviours
         How the versions answer them.
+    weights
+        By version, where another VirtualService sends them.
     """
 
     requests_per_s: float
     route_name: str = ""
     behaviours: dict[str, Behaviour] = field(default_factory=_as_usual)
+    weights: dict[str, int] | None = None
 
 
 @dataclass
@@ -53,7 +56,7 @@ class AudienceMesh(ModelMesh):
         if not self.audiences and sum(self.weights().values()):
             super()._serve()
         for route, audience in self.audiences.items():
-            weights = self.weights_of(route)
+            weights = audience.weights or self.weights_of(route)
             self.behaviours, self._speaking = audience.behaviours, audience.route_name
             for version, weight in weights.items():
                 requests = round(audience.requests_per_s * SCRAPE_S * weight / sum(weights.values()))

@@ -1,5 +1,6 @@
 """What a policy may point to, in whole turns: delegates, hosts, several gateways; and what is said where that is not clear."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,6 +190,46 @@ async def test_one_virtual_service_of_any_gateways_is_moved_once(gateways: list[
     await loop.until(lambda: loop.phase == Phase.PROMOTED)
     assert mesh.weights() == {"v1": 0, "v2": 100}
     assert mesh.read(ROUTE)["spec"].get("gateways") == gateways
+
+
+def add_public(mesh: AudienceMesh, name: str | None) -> None:
+    """Add another VirtualService, for another gateway: it sends everybody to v1."""
+    full = f"{HOST}.{NAMESPACE}.svc.cluster.local"
+    other = mesh.read(ROUTE)
+    other["metadata"] = {"name": "public", "namespace": "edge"}
+    to_stable = {"route": [{"destination": {"host": full, "subset": "v1"}}]} | ({"name": name} if name else {})
+    other["spec"] |= {"gateways": ["edge/site"], "http": [to_stable]}
+    mesh.cluster.apply(other)
+    mesh.audiences = {0: Audience(1000.0, "primary"), 1: Audience(1000.0, name or "", weights={"v1": 100, "v2": 0})}
+
+
+async def test_of_two_virtual_services_one_is_moved_and_judged_by_its_own_users() -> None:
+    mesh = quick_audiences()
+    add_public(mesh, "public")
+    loop = await begun(mesh)
+    assert routes_judged(loop) == {"primary"}
+    await loop.until(lambda: loop.phase == Phase.PROMOTED)
+    told = [notice["message"] for notice in mesh.read(POLICY)["status"]["history"]]
+    assert any("VirtualService edge/public leads to the same versions, and is not moved" in text for text in told), told
+
+
+async def test_without_telemetry_per_route_it_is_held_and_not_taken_for_lost_requests() -> None:
+    mesh = quick_audiences()
+    add_public(mesh, "public")
+    mesh.audiences = {route: replace(audience, route_name="") for route, audience in mesh.audiences.items()}
+    loop = Loop(mesh)
+    for _ in range(30):
+        await loop.cycle()
+    assert loop.weights == [10]
+    assert loop.state.hold is not None
+    assert "kubectl apply -f deploy/telemetry/telemetry.yaml" in loop.state.hold.message
+
+
+async def test_two_virtual_services_whose_routes_have_one_name_are_refused() -> None:
+    mesh = quick_audiences()
+    add_public(mesh, "primary")
+    loop = await begun(mesh)
+    assert (loop.phase, loop.state.reason) == (Phase.INVALID, "RouteUnnamed")
 
 
 # --- ambiguity --------------------------------------------------------------------------------------------------------

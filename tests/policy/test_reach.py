@@ -72,6 +72,7 @@ def test_one_that_leads_to_the_host_without_a_subset_is_another_way_too() -> Non
 
 def test_roots_and_delegates_are_no_other_way() -> None:
     assert codes(delegate(route(v1=90, v2=10)), root("site", own=[to_stable()])) == []
+    assert codes(delegate(route(v1=90, v2=10)), root("site"), other(to_stable())) == [Code.ANOTHER_WAY]
     main = other({"delegate": {"name": "shop", "namespace": "shop"}}, route("primary", v1=90, v2=10), name="main")
     assert codes(main, delegate(to_stable())) == []
 

@@ -56,12 +56,15 @@ class TargetView:
     unfit
         Why no rollout can begin on the weights as they are (a total that cannot express the steps, say). One in flight goes
         on: whatever someone wrote into the weights, a rollback must stay possible.
+    aside
+        What else leads to the versions and is not moved, as a sentence; empty where nothing does.
     """
 
     versions: tuple[VersionView, VersionView]
     shares: dict[str, Weights]
     default_stable: str | None
     unfit: "Problem | None" = None
+    aside: str = ""
 
     def version(self, name: str) -> VersionView | None:
         """Return the version of that name, if it still is one."""

@@ -86,7 +86,8 @@ def begin(state: RolloutState, target: TargetView, *, stable: str) -> RolloutSta
         notices=state.notices,
     )
     found = f" It already has {show(weights)} and is adopted there." if any_traffic(weights) else ""
-    return tell(begun, "RolloutStarted", Urgency.EVENT, f"{begun.message}{found}")
+    aside = f" {target.aside}" if target.aside else ""
+    return tell(begun, "RolloutStarted", Urgency.EVENT, f"{begun.message}{found}{aside}")
 
 
 def intend(state: RolloutState, before: Weights, wanted: Weights, *, reason: str, message: str) -> RolloutState:
