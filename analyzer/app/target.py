@@ -103,16 +103,13 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
 
 def _others(cache: ClusterView, virtual_service: Object) -> list[Object]:
     """List the VirtualServices of its roots and delegates, and those that lead to the same hosts, wherever they are."""
-    hosts = mesh.hosts_led_to(virtual_service)
-    delegates = {d.delegate for d in delegation.delegations_of(virtual_service)}
-    everywhere = [other for other in cache.list(VIRTUAL_SERVICE) if other is not virtual_service]
-    roots = delegation.find_delegations(virtual_service, everywhere)
-    related = {*delegates, *(d.root for d in roots)}
-    return [
-        other
-        for other in everywhere
-        if not hosts.isdisjoint(mesh.hosts_led_to(other)) or delegation.full_name(other) in related
-    ]
+    roots = cache.leading_to(delegation.full_name(virtual_service))
+    delegates = [d for root in (virtual_service, *roots) for d in delegation.delegations_of(root)]
+    found = [*roots, *(cache.get(Ref(VIRTUAL_SERVICE, d.namespace, d.name)) for d in delegates)]
+    for name in delegation.leads_to(virtual_service):
+        found += cache.leading_to(name)
+    own = delegation.full_name(virtual_service)
+    return list({name: obj for obj in found if obj and (name := delegation.full_name(obj)) != own}.values())
 
 
 def _errors(problems: list[PolicyProblem]) -> list[PolicyProblem]:

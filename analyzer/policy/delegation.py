@@ -48,6 +48,12 @@ def delegations_of(virtual_service: Object) -> list[Delegation]:
     return found
 
 
+def leads_to(virtual_service: Object) -> set[str]:
+    """List the hosts that its http routes lead to, fully qualified, and its delegates as `namespace/name`."""
+    hosts = {destination.host for view in mesh.find_routes(virtual_service) for destination in view.destinations}
+    return hosts | {delegation.delegate for delegation in delegations_of(virtual_service)}
+
+
 def find_delegations(delegate: Object, others: Iterable[Object]) -> list[Delegation]:
     """List the routes that lead to a delegate; a delegate itself leads nowhere: Istio follows one level."""
     if not is_delegate(delegate):

@@ -137,11 +137,6 @@ def find_routes(virtual_service: Object) -> list[RouteView]:
     ]
 
 
-def hosts_led_to(virtual_service: Object) -> set[str]:
-    """List the hosts that its http routes lead to, fully qualified."""
-    return {destination.host for view in find_routes(virtual_service) for destination in view.destinations}
-
-
 def version_name(destination: Destination, *, namespace: str = "default") -> str:
     """Name a version as its user would: the subset, or else the host (short within its own namespace)."""
     return destination.subset or destination.host.removesuffix(f".{namespace}.{CLUSTER_DOMAIN}")
