@@ -99,7 +99,8 @@ class ClusterCache:
         self._rng = rng or random.Random()  # noqa: S311  spreads retries, keeps no secret
         spaces: tuple[str | None, ...] = tuple(sorted(namespaces)) or (None,)
         self._feeds = {
-            kind: {space: _Feed(Mirror(kind, _INDICES.get(kind, _no_words)), space) for space in spaces} for kind in kinds
+            kind: {space: _Feed(Mirror(kind, _INDICES.get(kind, _no_words)), space) for space in spaces}
+            for kind in kinds
         }
 
     # --- reading ------------------------------------------------------------------------------------------------------

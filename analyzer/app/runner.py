@@ -59,7 +59,7 @@ class Runner:
         return self._reconciler.state
 
     def concerns(self, ref: Ref) -> bool:
-        """Tell whether a change of `ref` may change what this policy does. Until the target is known, all in its namespace may."""
+        """Tell whether a change of `ref` may change what this policy does: anything near, until the target is known."""
         if self._interest is None:
             return ref.namespace == self._reconciler.ref.namespace
         return ref in self._interest

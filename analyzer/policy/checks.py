@@ -72,7 +72,7 @@ def _finding(item: Document, virtual_service: Document, problem: Problem) -> Fin
 
 
 def _unseen_are_warnings(problems: Sequence[Problem]) -> list[Problem]:
-    """What is not among the files is elsewhere, as a rule: a root belongs to other people."""
+    """Take a root that is not among the files for one that other people have elsewhere, as a rule."""
     return [
         replace(problem, severity=Severity.WARNING) if problem.code is Code.ROOT_UNSEEN else problem
         for problem in problems

@@ -1,8 +1,8 @@
 """Roots and delegates: VirtualServices whose routes are in other VirtualServices.
 
-A root's route may say `delegate: {name, namespace}`. Istio then puts the delegate's routes in its place, each under the joined
-name `root-delegate`, which is also what telemetry calls it. A delegate has no hosts; it holds the weights, and may be in another
-namespace than the root.
+A root's route may say `delegate: {name, namespace}`. Istio then puts the delegate's routes in its place, each under the
+joined name `root-delegate`, which is also what telemetry calls it. A delegate has no hosts; it holds the weights, and may be
+in another namespace than the root.
 """
 
 from collections.abc import Iterable, Sequence
@@ -97,8 +97,8 @@ def root_names(virtual_service: Object, others: Sequence[Object]) -> tuple[str |
 def routes_beside(virtual_service: Object, others: Sequence[Object]) -> list[tuple[str | None, RouteView]]:
     """List the routes of other VirtualServices, each with the name that telemetry gives it.
 
-    Where one is put in a root's place, its name is the joined one. Of a root in another namespace, not all delegates may be among
-    `others`; what is not there is not thought to lead to the same versions.
+    Where one is put in a root's place, its name is the joined one. What is not among `others` is not thought to lead to the
+    same versions.
     """
     own = full_name(virtual_service)
     joined: dict[str, list[str | None]] = {}

@@ -89,7 +89,7 @@ def _traps(expression: Expression) -> Iterator[Problem]:
 
 def _complaints(text: str, *, header: str) -> Iterator[tuple[Code, str]]:
     if header == "cookie":
-        body, lead, tail = _parts(text)
+        body, lead, _ = _parts(text)
         if lead is not None and not lead["space"]:
             message = "this misses a cookie that is not the first: browsers write a space after each `;`"
             yield Code.REGEX_COOKIE_SPACE, message

@@ -59,7 +59,7 @@ class Code(StrEnum):
     FOREIGN_HOST = "SRN215"  # a version lives in another namespace
     WEIGHTS_DELEGATED = "SRN216"  # the weights are in a delegate of this VirtualService
     DELEGATE_HIDDEN = "SRN217"  # a root delegates to it, and `exportTo` hides it from the root
-    ROOT_UNSEEN = "SRN218"  # (lint: a warning) a delegate's routes share their versions, and what telemetry calls them is not known
+    ROOT_UNSEEN = "SRN218"  # (lint: a warning) what telemetry calls a delegate's route is not known, and is needed
     ROUTE_UNNAMED = "SRN219"  # a route shares its versions with others, and telemetry cannot tell it from them
 
     # What runs behind it

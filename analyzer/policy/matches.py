@@ -65,9 +65,7 @@ def _problem(message: str, mend: str, path: Path, *, severity: Severity) -> Prob
     return Problem(Code.ROUTE_UNREACHABLE, message, mend, path, Subject.VIRTUAL_SERVICE, severity)
 
 
-def _cover(
-    later: object, before: Sequence[RouteView], routes: Mapping[int, object]
-) -> tuple[RouteView, bool] | None:
+def _cover(later: object, before: Sequence[RouteView], routes: Mapping[int, object]) -> tuple[RouteView, bool] | None:
     """Find the route that has all requests of a later one; and whether it is by the very same match."""
     wanted = _matches(later) or [{}]
     for view in before:
@@ -88,22 +86,28 @@ def covers(one: Object, other: Object) -> bool:
     if bool(one.get("ignoreUriCase")) < bool(other.get("ignoreUriCase")) and "uri" in one:
         return False
     exact = all(_implied(one.get(name), other.get(name), any_prefix="/" if name == "uri" else "") for name in _STRINGS)
-    maps = all(_all_implied(_lowered(one, name), _lowered(other, name), negated=name == "withoutHeaders") for name in _MAPS)
+    maps = all(
+        _all_implied(_lowered(one, name), _lowered(other, name), negated=name == "withoutHeaders") for name in _MAPS
+    )
     equal = all(one.get(name) in (None, "", 0, other.get(name)) for name in _EQUAL)
     labels = mesh.get_map(one, "sourceLabels").items() <= mesh.get_map(other, "sourceLabels").items()
     gateways, others = mesh.get_list(one, "gateways"), mesh.get_list(other, "gateways")
-    return exact and maps and equal and labels and (not gateways or bool(others) and set(others) <= set(gateways))
+    return exact and maps and equal and labels and (not gateways or (bool(others) and set(others) <= set(gateways)))
 
 
 def _lowered(match: Object, name: str) -> dict[str, object]:
     """Names of headers are compared without case; those of query parameters as they are."""
-    return {key if name == "queryParams" else str(key).lower(): value for key, value in mesh.get_map(match, name).items()}
+    return {
+        key if name == "queryParams" else str(key).lower(): value for key, value in mesh.get_map(match, name).items()
+    }
 
 
 def _all_implied(one: Mapping[str, object], other: Mapping[str, object], *, negated: bool) -> bool:
     if negated:
         return all(key in other and other[key] == value for key, value in one.items())
-    return all(key in other and _implied(value or {"regex": "*"}, other[key] or {"regex": "*"}) for key, value in one.items())
+    return all(
+        key in other and _implied(value or {"regex": "*"}, other[key] or {"regex": "*"}) for key, value in one.items()
+    )
 
 
 def _implied(one: object, other: object, *, any_prefix: str = "") -> bool:

@@ -68,7 +68,7 @@ def _other_ways(virtual_service: Object, versions: Sequence[Version], others: Se
 def _hidden(virtual_service: Object) -> Iterator[Problem]:
     exported = mesh.get_list(virtual_service, "spec", "exportTo")
     if "~" in exported:
-        message = "`exportTo: [\"~\"]` shows it to no proxy at all"
+        message = '`exportTo: ["~"]` shows it to no proxy at all'
         yield _warning(Code.EXPORT_HIDES, message, "write `.` for its own namespace, or `*`", ("spec", "exportTo"))
         return
     for gateway in gateways_of(virtual_service):

@@ -32,8 +32,8 @@ class RouteTarget:
     total
         Sum of the weights; every change keeps it.
     telemetry
-        What telemetry calls it: its name, or for a delegate's route the joined names of all that lead to it. None where it cannot
-        be told from other routes to its versions.
+        What telemetry calls it: its name, or for a delegate's route the joined names of all that lead to it. None where it
+        cannot be told from other routes to its versions.
     """
 
     name: str | None
@@ -83,8 +83,8 @@ def resolve_routes(
 ) -> Resolved | list[Problem]:
     """Resolve the versions, and the routes of each stage.
 
-    `others`: all other VirtualServices that may matter: its roots, its delegates, and those that lead to the same versions. Only
-    what telemetry calls the routes depends on them, and whether they share their versions; never which routes there are.
+    `others`: all other VirtualServices that may matter: its roots, its delegates, and those that lead to the same versions.
+    What telemetry calls the routes depends on them, and whether they share their versions; never which routes there are.
     """
     versions = resolve_versions(virtual_service, policy.spec.target, stages=policy.spec.stages)
     if isinstance(versions, list):
@@ -194,9 +194,7 @@ def _telemetry_names(
     return known if known and None not in names and not taken else None
 
 
-def _route_target(
-    view: RouteView, versions: tuple[Version, Version], telemetry: frozenset[str] | None
-) -> RouteTarget:
+def _route_target(view: RouteView, versions: tuple[Version, Version], telemetry: frozenset[str] | None) -> RouteTarget:
     at = {version.name: view.position(version.key) for version in versions}
     index = {name: position for name, position in at.items() if position is not None}
     return RouteTarget(

@@ -31,7 +31,8 @@ def check_telemetry_names(
 def _hidden(hidden: delegation.Delegation) -> Problem:
     namespace = hidden.root.partition("/")[0]
     message = (
-        f"VirtualService {hidden.root} delegates to this one, and Istio ignores that: `exportTo` hides it from {namespace}"
+        f"VirtualService {hidden.root} delegates to this one, and Istio ignores that:"
+        f" `exportTo` hides it from {namespace}"
     )
     return _problem(Code.DELEGATE_HIDDEN, message, f"add `{namespace}` to `exportTo`", ("spec", "exportTo"))
 
@@ -47,7 +48,8 @@ def _unnamed(route: RouteTarget) -> Problem:
 def _root_unseen(virtual_service: Object, route: RouteTarget) -> Problem:
     message = (
         f"no VirtualService that is seen here delegates to {delegation.full_name(virtual_service)}, and several of its routes"
-        f" lead to the same versions: telemetry calls this one `<the root's route>-{route.name or '…'}`, and the root is not known"
+        f" lead to the same versions: telemetry calls this one `<the root's route>-{route.name or '…'}`, and which that is"
+        " is not known"
     )
     mend = "let Serin see the root (its namespace in `--namespace`, and a Role there), and lint its file"
     return _problem(Code.ROOT_UNSEEN, message, mend, _path(route))

@@ -18,7 +18,9 @@ def root(
 ) -> Object:
     """Make a root that delegates each of these routes to `shop`."""
     delegate = {"name": "shop"} | ({"namespace": to} if to else {})
-    entries = [({"name": r} if r else {}) | {"match": [{"uri": {"prefix": f"/{r}"}}], "delegate": delegate} for r in routes]
+    entries = [
+        ({"name": r} if r else {}) | {"match": [{"uri": {"prefix": f"/{r}"}}], "delegate": delegate} for r in routes
+    ]
     return {
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"hosts": ["site.example.com"], "http": [*entries, *http.get("own", [])]},
@@ -148,7 +150,15 @@ def test_without_its_root_a_focused_delegate_is_refused_and_says_what_to_do() ->
 
 @pytest.mark.parametrize(
     ("exported", "hidden"),
-    [(["."], True), (["other"], True), (["~"], True), (["*"], False), (["edge"], False), ([".", "edge"], False), ([], False)],
+    [
+        (["."], True),
+        (["other"], True),
+        (["~"], True),
+        (["*"], False),
+        (["edge"], False),
+        ([".", "edge"], False),
+        ([], False),
+    ],
 )
 def test_a_delegate_that_its_root_may_not_see_is_a_problem(exported: list[str], hidden: bool) -> None:  # noqa: FBT001 - a parameter of the test
     made = delegate(*FOCUSED, exportTo=exported)

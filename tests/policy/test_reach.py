@@ -7,8 +7,8 @@ import pytest
 from analyzer.policy.findings import Code
 from analyzer.policy.reach import check_reach, gateways_of
 from tests.policy.test_delegation import delegate, root, to_stable
-from tests.policy.test_mesh import resolved, route, virtual_service
 from tests.policy.test_mesh import policy as made_policy
+from tests.policy.test_mesh import resolved, route, virtual_service
 
 VERSIONS, _ = resolved(made_policy(), route(v1=90, v2=10))
 
@@ -49,7 +49,9 @@ def test_without_gateways_it_is_for_the_mesh(gateways: list[str] | None, expecte
     ],
 )
 def test_a_public_host_without_a_gateway_is_not_seen_by_an_ingress(
-    hosts: list[str], gateways: Any, warned: bool  # noqa: FBT001 - a parameter of the test
+    hosts: list[str],
+    gateways: Any,
+    warned: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     assert codes(service(hosts=hosts, gateways=gateways)) == ([Code.MESH_ONLY] if warned else [])
 

@@ -10,7 +10,7 @@ STALE_S: Final = 10.0
 APPLY_TELEMETRY: Final = "kubectl apply -f deploy/telemetry/telemetry.yaml"
 SHOW_ROUTE_NAMES: Final = (
     "kubectl exec -n istio-system deploy/istio-ingressgateway -c istio-proxy -- pilot-agent request GET stats/prometheus"
-    " | grep -o 'route_name=\"[^\"]*\"' | sort -u"
+    ' | grep -o \'route_name="[^"]*"\' | sort -u'
 )
 """The ingress gateway of Istio's own installation; any other proxy that calls the versions will do."""
 
