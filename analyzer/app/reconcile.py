@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from analyzer.app.advice import refused, with_commands
 from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.observe import Observed, observe
@@ -30,6 +31,7 @@ from analyzer.core.rollout import (
     settle,
     write_failed,
 )
+from analyzer.core.rollout.notices import close
 from analyzer.core.rollout.transitions import abort, break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.policy.model import CapacityMode, OnDelete
@@ -126,20 +128,20 @@ class Reconciler:
         observed = self._observe(obj)
         if isinstance(observed, Problem):
             state = break_off(state, observed)
-            failure = await self._finish(obj, state, receivers=())
+            failure = await self._finish(obj, state, None)
             return TurnResult(before, self._state, None, self._wait_s(), failure=failure)
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
             state = settle(state, live, now_s=_telemetry_now(answer))
         capacity = self._view_capacity(observed, state, answer)
         state, snapshot = _snapshot(observed, state, answer, elapsed_s=elapsed_s, capacity=capacity)
-        state = decide(observed.plan, state, snapshot)
+        state = with_commands(decide(observed.plan, state, snapshot), obj, observed)
         if state.intent is not None:
             obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
         else:
             self._failures = 0
         await self._keep_reserve(observed, state, capacity)
-        failure = await self._finish(obj, state, receivers=observed.policy.spec.alerts)
+        failure = await self._finish(obj, state, observed)
         order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
         return TurnResult(before, self._state, order, self._wait_s(), interest=interest, failure=failure)
@@ -220,6 +222,7 @@ class Reconciler:
             failed = write_failed(
                 state,
                 message=str(error),
+                advice=refused(error, observed, state.canary),
                 command=command,
                 tries=self._failures,
                 final=isinstance(error, TerminalError),
@@ -266,13 +269,13 @@ class Reconciler:
 
     # --- report ---
 
-    async def _finish(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> TransientError | None:
+    async def _finish(self, obj: Object, state: RolloutState, observed: Observed | None) -> TransientError | None:
         """Record what is due, then tell people: what is recorded is told again after a crash.
 
         Returns what keeps the state from being recorded for now: no reason to stop judging.
         """
         now_s = self._services.clock.now_s()
-        self._state = state = stamp_notices(state, now_s)
+        self._state = state = stamp_notices(with_commands(state, obj, observed), now_s)
         failure: SerinError | None = None
         if self._must_record(state):
             try:
@@ -281,7 +284,7 @@ class Reconciler:
                 raise  # whoever leads tells people
             except SerinError as error:
                 failure = error  # people are told all the same, first of all that nothing can be written
-        self._state = await self._reporter.publish(obj, state, receivers=receivers, at_s=now_s)
+        self._state = await self._reporter.publish(obj, state, at_s=now_s)
         if failure is not None and not isinstance(failure, TransientError):
             raise failure
         return failure
@@ -318,24 +321,34 @@ class Reconciler:
             Not yet; call again.
         """
         obj = self._last_policy
-        observed = self._observe(obj) if obj is not None else None
-        if obj is None or not isinstance(observed, Observed) or self._state.phase not in IN_FLIGHT:
+        if obj is None:
             return True
-        if observed.policy.spec.on_delete is OnDelete.KEEP or observed.plan.observe_only:
+        observed = self._observe(obj)
+        if not isinstance(observed, Observed) or not self._to_be_restored(observed):
+            self._tell(obj, close(self._state))
             return True
         state = self._state
         live = await self._read_back(observed, state.canary)
         if state.phase is not Phase.ROLLING_BACK:
-            state = abort(observed.plan, state, live, reason="PolicyDeleted", message="Its policy was deleted.")
+            message = f"{state.canary} was being judged when its policy was deleted"
+            state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
         if state.intent is not None:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
             await self._writer.patch(observed.virtual_service, operations)
             state = settle(state, await self._read_back(observed, state.canary), now_s=None)
-        self._state = state = stamp_notices(state, self._services.clock.now_s())
-        self._reporter.offer(obj, state, receivers=observed.policy.spec.alerts)
+        self._tell(obj, state)
         return state.phase is Phase.ROLLED_BACK
+
+    def _to_be_restored(self, observed: Observed) -> bool:
+        kept = observed.policy.spec.on_delete is OnDelete.KEEP or observed.plan.observe_only
+        return self._state.phase in IN_FLIGHT and not kept
+
+    def _tell(self, obj: Object, state: RolloutState) -> None:
+        """Tell people of what happened to a policy that has no status any more."""
+        self._state = state = stamp_notices(state, self._services.clock.now_s())
+        self._reporter.offer(obj, state)
 
     @property
     def key(self) -> str:

@@ -44,6 +44,7 @@ class _Checkpoint(BaseModel):
     weights_since: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()
+    unproven: Weights = ()
     severity: Severity | None = None
     returning_seconds: float = 0.0
     course: str = ""
@@ -114,6 +115,7 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         weights_since_s=kept.weights_since,
         weights_before=kept.weights_before,
         cleared=kept.cleared,
+        unproven=kept.unproven,
         severity=kept.severity,
         returning_s=kept.returning_seconds,
         course=kept.course,
@@ -156,6 +158,7 @@ def write_status(
             weights_since=state.weights_since_s,
             weights_before=state.weights_before,
             cleared=state.cleared,
+            unproven=state.unproven,
             severity=state.severity,
             returning_seconds=state.returning_s,
             course=state.course,
@@ -234,7 +237,7 @@ def _history(state: RolloutState, previous: Mapping[str, Any]) -> list[Object]:
     old: list[Object] = list(previous.get("history") or ())
     known = {(entry.get("at"), entry.get("reason")) for entry in old}
     new: list[Object] = [
-        {"at": timestamp(notice.at_s), "reason": notice.reason, "message": notice.what}
+        {"at": timestamp(notice.at_s), "reason": notice.reason, "message": notice.title or notice.what}
         for notice in state.notices
         if (timestamp(notice.at_s), notice.reason) not in known
     ]

@@ -33,6 +33,13 @@ class OnInconclusive(StrEnum):
     ROLLBACK = "rollback"
 
 
+class OnRollback(StrEnum):
+    """How people are told of a rollback."""
+
+    PAGE = "page"
+    NOTICE = "notice"
+
+
 class OnDelete(StrEnum):
     """What becomes of a rollout in flight whose policy is deleted."""
 
@@ -183,6 +190,9 @@ class Spec(Model):
     approval: Annotated[tuple[ApprovalPoint, ...], Lax] = ()
     """Stages or weights that wait for a person."""
     deadlines: Deadlines = Deadlines()
+    on_rollback: Annotated[OnRollback, Lax] = OnRollback.PAGE
+    """How urgently people are told of a rollback: no user gets the canary any more, so it may wait until the morning. One that
+    cannot be made pages in any case."""
     alerts: Annotated[tuple[ObjectName, ...], Lax, Field(max_length=16)] = ()
     """Names of receivers that the operator configured."""
 

@@ -113,7 +113,7 @@ class Shop:
 
     def pages(self) -> list[Object]:
         """Give the alerts that wake somebody."""
-        return [alert for alert in self.alerts() if alert["severity"] == "page"]
+        return [alert for alert in self.alerts() if alert["severity"] == "page" and not alert["resolved"]]
 
     def check_told_once(self) -> None:
         """Fail if a thing was told twice, or if a page does not say what to do."""

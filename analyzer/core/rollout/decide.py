@@ -21,6 +21,7 @@ from analyzer.core.rollout.model import (
     VersionView,
     Weights,
 )
+from analyzer.core.rollout.notices import tell, tell_once, untell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
 from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
@@ -33,9 +34,6 @@ from analyzer.core.rollout.transitions import (
     intend,
     mend,
     promoted,
-    tell,
-    tell_once,
-    untell,
     watch_telemetry,
     zeroed,
 )
@@ -206,7 +204,9 @@ def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, 
     waited = wording.duration(state.waiting_s)
     if state.waiting_s < plan.canary_ready_s:
         return replace(state, reason="CanaryNotReady", message=f"Waits for the pods of {state.rollout} ({waited}).")
-    message = f"{canary.ready_pods} pods of {state.canary} are ready after {waited}, and not all of this revision."
+    message = (
+        f"After {waited} not all pods of {state.canary} are ready with this revision ({canary.ready_pods} are ready)."
+    )
     return abort(plan, state, live, reason="CanaryNotReady", message=message)
 
 
@@ -234,7 +234,8 @@ def _traffic_to_take_away(
     stable = target.other(state.canary)
     if stable.revision != state.stable_revision:
         message = (
-            f"{state.stable} was changed to {stable.revision or 'nothing'} during the rollout; nothing compares now."
+            f"{state.stable} was changed to {stable.revision or 'nothing'} during the rollout; "
+            f"there is nothing left to compare {state.canary} with."
         )
         return abort(plan, state, live, reason="StableChanged", message=message)
     return None
@@ -243,7 +244,7 @@ def _traffic_to_take_away(
 def _ended_by_others(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
     """In observe mode others move the weights; their 0 or 100 ends the rollout."""
     if completes(live):
-        return promoted(replace(state, weights=live))
+        return promoted(replace(state, weights=live), by_others=True)
     acting = replace(plan, observe_only=False)
     return abort(acting, state, live, reason="TakenOut", message=f"Someone took {state.canary} out of the traffic.")
 
@@ -276,8 +277,10 @@ def _drift(state: RolloutState, live: Weights) -> RolloutState:
         HoldReason.DRIFT.value,
         Urgency.NOTICE,
         message,
-        done="Nothing is moved until the weights are back; a rollback would still be made.",
-        to_do=f"Give {state.canary} {show(state.weights)} again, or take it to zero and change its template.",
+        title=f"Held: someone else changed the weights, {state.canary} has {show(live)} instead of {show(state.weights)}",
+        done="Nothing is moved until the weights are back, and nobody's change is undone; a rollback would still be made.",
+        to_do=f"Find out who it was (a GitOps tool, a colleague). Give {state.canary} {show(state.weights)} again, and judging "
+        "goes on from there:",
     )
     return hold(told, HoldReason.DRIFT, message)
 
@@ -287,7 +290,8 @@ def _back(state: RolloutState, snapshot: Snapshot) -> RolloutState:
     if HoldReason.DRIFT.value not in state.told or snapshot.telemetry is None:
         return state
     back = replace(state, weights_since_s=snapshot.telemetry.now_s)
-    return untell(back, HoldReason.DRIFT.value, "The weights are as they should be again.")
+    what = f"The weights are as they should be again ({show(state.weights)}); judging goes on."
+    return untell(back, HoldReason.DRIFT.value, what, urgency=Urgency.NOTICE)
 
 
 def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:
@@ -311,7 +315,7 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
     if evidence.step_seconds < dwell_s or evidence.step_intervals < MIN_STEP_INTERVALS:
         return replace(state, message=f"Watches: {watched}, at least {wording.duration(dwell_s)}.")
     if evidence.log_e >= SUSPICION:
-        return replace(state, message=f"Suspicious, watches on: {wording.harm(evidence)}.")
+        return replace(state, message=f"Suspicious, watches on. {wording.harm(evidence)}.")
     if bake:
         return _advance(plan, state, snapshot, reason="Baked", why=f"no harm in {watched}")
     if state.verdict is Verdict.PROVEN:
@@ -319,6 +323,7 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
         return _advance(plan, state, snapshot, reason="Proven", why=why)
     entry = entry_weights(plan, state.weights, canary_rps=evidence.step_canary_requests / evidence.step_seconds)
     if not same(entry, state.weights) and min(evidence.proof.values(), default=0.0) > 0.0:
+        state = _unproven(state)
         why = f"{show(state.weights)} are too few requests to prove anything by"
         return clear(plan, state, snapshot.capacity, wanted=entry, reason="Entry", why=why)
     if evidence.step_seconds < plan.dwell_max_s:
@@ -333,13 +338,19 @@ def _inconclusive(
     match plan.on_inconclusive:
         case OnInconclusive.ADVANCE:
             why = f"no verdict in {watched}, {lacking}; onInconclusive: advance"
-            return _advance(plan, state, snapshot, reason="Unproven", why=why)
+            return _advance(plan, _unproven(state), snapshot, reason="Unproven", why=why)
         case OnInconclusive.ROLLBACK:
             return abort(
                 plan, state, state.weights, reason="Inconclusive", message=f"No verdict in {watched}; {lacking}."
             )
         case OnInconclusive.HOLD:
             return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
+
+
+def _unproven(state: RolloutState) -> RolloutState:
+    """Remember that the canary goes on from here without proof."""
+    weight = state.weights[active_stage(state.weights)]
+    return state if weight in state.unproven else replace(state, unproven=(*state.unproven, weight))
 
 
 def _advance(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reason: str, why: str) -> RolloutState:

@@ -169,8 +169,10 @@ def found(seen: Found | None) -> list[str]:
         lines = [f"No error rate would have been found by now with {sure}: too few requests."]
     else:
         lines = [
-            f"An error rate of {wording.percent(_two(seen.error_rate))} instead of "
-            f"{wording.percent(_two(seen.stable_error_rate))} would have been found by now with {sure}."
+            (
+                f"An error rate of {wording.percent(_two(seen.error_rate))} instead of "
+                f"{wording.percent(_two(seen.stable_error_rate))} would have been found by now with {sure}."
+            )
         ]
     if seen.slower is not None:
         more = f"{100 * (seen.slower - 1):.2g} %" if seen.slower < 2 else f"{seen.slower:.2g} times"

@@ -241,11 +241,17 @@ class Notice:
     urgency
         Who has to know.
     resolved
-        It ends what an earlier notice of this rollout began.
+        It ends what an earlier notice of this rollout began; the urgency is that notice's.
     rollout
         Names the rollout it is about: the canary's version and revision.
     what, evidence, done, to_do
         The parts of the message.
+    title
+        The same in one line, without a full stop; empty where `what` is one already.
+    command
+        What a person can run; empty until the loop, which knows names, fills it in.
+    ends
+        Conditions that this is the end of, without a notice of their own.
     at_s
         When it was recorded [unix seconds]; 0 until then, for the core knows no clock.
     """
@@ -259,6 +265,9 @@ class Notice:
     to_do: str = ""
     resolved: bool = False
     at_s: float = 0.0
+    title: str = ""
+    command: str = ""
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +300,8 @@ class RolloutState:
         The weights before these; empty where nobody knows them.
     cleared
         Weights that proof or dwelling allow, and pods may not yet [per cent]; empty where the weights are that far.
+    unproven
+        Weights that the canary was taken beyond without proof [per cent].
     severity, returning_s, course
         Of a rollback: how bad the canary is, time since it began [s], and in words how the traffic goes back.
     waiting_s, blind_s, mismatch_s
@@ -322,6 +333,7 @@ class RolloutState:
     weights_since_s: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()
+    unproven: Weights = ()
     severity: Severity | None = None
     returning_s: float = 0.0
     course: str = ""

@@ -13,10 +13,11 @@ from analyzer.core.capacity.gate import largest_fit
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Urgency, Weights
+from analyzer.core.rollout.notices import headline, tell_once, untell
 from analyzer.core.rollout.phases import Phase
 from analyzer.core.rollout.plan import RolloutPlan
-from analyzer.core.rollout.transitions import hold, intend, tell_once, untell, urgency_of
-from analyzer.core.rollout.weights import FULL, active_stage, same, show
+from analyzer.core.rollout.transitions import hold, intend, urgency_of
+from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, same, show
 
 NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
@@ -44,7 +45,8 @@ def follow(
     wanted = state.cleared
     passage = _passage(plan, state, capacity, wanted)
     if passage.gate is Gate.OPEN:
-        through = untell(state, NEVER, f"{state.canary} has room for {show(wanted)} now.")
+        what = f"{state.canary} has room for {show(wanted)} now; the rollout goes on."
+        through = untell(state, NEVER, what, urgency=Urgency.NOTICE)
         message = f"{show(state.weights)} to {show(wanted)}: {why}."
         return intend(through, state.weights, wanted, reason=reason, message=message)
     if passage.gate is Gate.PART:
@@ -61,9 +63,12 @@ def never_fits(state: RolloutState, why: str) -> RolloutState:
         state,
         NEVER,
         Urgency.NOTICE,
-        f"{state.canary} cannot get all of the traffic: {why}.",
-        done=f"The weights stay at {show(state.weights)}.",
-        to_do="Raise maxReplicas of its HorizontalPodAutoscaler; the rollout then goes on by itself.",
+        f"{why[:1].upper()}{why[1:]}.",
+        title=f"{state.canary} waits at {show(state.weights)} for pods that its autoscaler will never start",
+        done=f"The weights stay at {show(state.weights)}"
+        + (f"; {state.canary} is still judged, and would be rolled back." if any_traffic(state.weights) else "."),
+        to_do="Raise maxReplicas of its HorizontalPodAutoscaler (HPA), or do what is said above; the rollout then goes on by "
+        "itself. What the autoscalers say now:",
     )
     return hold(told, HoldReason.CAPACITY, f"{why[:1].upper()}{why[1:]}.")
 
@@ -126,9 +131,17 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
         return replace(state, course=state.course or f"In one step, {move.reason}.")
     state = replace(state, course=state.course or f"Step by step, {move.reason}.")
     after = tuple(move.weight if i == stage else 0.0 for i in range(len(intent.before)))
-    done = f"Gives the traffic back {move.reason}; everything within {wording.duration(plan.return_within_s)}."
-    what = f"Rolling back {state.rollout} ({state.reason}): {state.message}"
-    told = tell_once(state, "RollingBack", urgency_of(state.reason), what, done=done)
+    why = state.message.rstrip(".")
+    told = tell_once(
+        state,
+        "RollingBack",
+        urgency_of(state.reason),
+        f"{why}.",
+        title=f"Rolling back step by step: {headline(why)}",
+        done=f"Gives the traffic back {move.reason}; everything within {wording.duration(plan.return_within_s)}.",
+        to_do=f"Nothing, if {state.stable} gets its pods: you are told when all traffic is back. To have it back now, whatever "
+        f"that does to {state.stable}:",
+    )
     if same(after, intent.before):
         return replace(told, intent=None)  # until more pods are ready
     return replace(told, intent=replace(intent, after=after))

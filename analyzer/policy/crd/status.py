@@ -94,10 +94,13 @@ _NOTICE: Final = _object(
     reason=_text("What happened, in one word."),
     urgency=_text("event, info, notice or page."),
     rollout=_text("Version and revision that it is about."),
+    title=_text("What happened, in one line."),
     what=_text("What happened."),
     evidence=_text("What tells so."),
     done=_text("What Serin did."),
     toDo=_text("What a person should do."),
+    command=_text("A command for it."),
+    ends=_list("Conditions that end with this.", _text("A reason.")),
     resolved=_one("boolean", "Whether it ends what an earlier notice began."),
     atS=_number("When [unix seconds]."),
 )
@@ -155,6 +158,7 @@ STATUS: Final = _object(
         weightsBefore=_weights("The weights before the present ones."),
         mismatchSeconds=_number("Time held because the weights are not in effect [s]."),
         cleared=_weights("Weights that were cleared, and that pods do not carry yet."),
+        unproven=_weights("Weights that the canary was taken beyond without proof."),
         severity=_object(
             "How bad a canary is that is taken back.",
             failing=_number("Share of its requests that fail beyond the stable version's own."),
