@@ -53,13 +53,14 @@ class AudienceMesh(ModelMesh):
         return {version_of(entry["destination"]): 100 if alone else entry.get("weight", 0) for entry in entries}
 
     def _serve(self) -> None:
-        if not self.audiences and sum(self.weights().values()):
+        if not self.audiences and any(self.weights().values()):
             super()._serve()
         for route, audience in self.audiences.items():
             weights = audience.weights or self.weights_of(route)
+            total: int = sum(weights.values())
             self.behaviours, self._speaking = audience.behaviours, audience.route_name
             for version, weight in weights.items():
-                requests = round(audience.requests_per_s * SCRAPE_S * weight / sum(weights.values()))
+                requests = round(audience.requests_per_s * SCRAPE_S * weight / total)
                 self.served[version] += requests
                 self._count(version, requests)
 

@@ -73,7 +73,8 @@ async def test_bad_only_for_everybody_else_is_found_in_the_second_stage_and_both
 async def test_different_users_are_not_compared(worse: str) -> None:
     """One route's users fail ten times as often as the other's, on both versions alike: that is nobody's release."""
     unlucky = {"v1": Behaviour(error_rate=0.03), "v2": Behaviour(error_rate=0.03)}
-    seen = await watched(focused(**{worse: unlucky}), Phase.PROMOTED)
+    mesh = focused(insiders=unlucky) if worse == "insiders" else focused(primary=unlucky)
+    seen = await watched(mesh, Phase.PROMOTED)
     assert seen[-1] == (100, 100)
 
 
@@ -86,7 +87,7 @@ async def test_the_second_stage_begins_without_evidence_of_the_first() -> None:
     assert loop.life.result is not None
     order = loop.life.result.order
     assert order is not None
-    assert order.demand.routes == {"primary"}
+    assert order.demand.routes == frozenset({"primary"})
     assert (loop.state.judge, loop.state.evidence) == (None, None)
     await loop.cycle()
     evidence = loop.state.evidence

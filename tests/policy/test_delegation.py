@@ -71,13 +71,13 @@ def test_a_delegates_route_has_the_joined_names(
 
 def test_a_root_in_the_delegates_namespace_needs_to_name_none() -> None:
     (stage,) = stages_of(delegate(route("all", v1=90, v2=10)), root("r", namespace="shop", to=None))
-    assert stage.telemetry == {"r-all"}
+    assert stage.telemetry == frozenset({"r-all"})
 
 
 def test_several_roots_each_give_a_name() -> None:
     roots = [root("one", namespace="a"), root("two", namespace="b")]
     (stage,) = stages_of(delegate(route("all", v1=90, v2=10)), *roots)
-    assert stage.telemetry == {"one-all", "two-all"}
+    assert stage.telemetry == frozenset({"one-all", "two-all"})
     assert not stage.shared
 
 
@@ -90,13 +90,13 @@ def test_the_delegate_of_somebody_else_is_not_ours() -> None:
 def test_one_with_hosts_is_no_delegate_whoever_delegates_to_it() -> None:
     made = virtual_service(route("all", v1=90, v2=10))
     (stage,) = stages_of(made, root("site"))
-    assert stage.telemetry == {"all"}
+    assert stage.telemetry == frozenset({"all"})
 
 
 def test_each_stage_of_a_delegate_has_its_own_names() -> None:
     insiders, everyone = stages_of(delegate(*FOCUSED), root("site"), stages=BY_ROUTE)
-    assert (insiders.telemetry, insiders.shared) == ({"site-insiders"}, True)
-    assert (everyone.telemetry, everyone.shared) == ({"site-everyone"}, True)
+    assert (insiders.telemetry, insiders.shared) == (frozenset({"site-insiders"}), True)
+    assert (everyone.telemetry, everyone.shared) == (frozenset({"site-everyone"}), True)
     assert problems_of(delegate(*FOCUSED), root("site"), stages=BY_ROUTE) == []
 
 
@@ -123,7 +123,7 @@ def test_another_delegate_of_the_same_root_makes_it_shared() -> None:
     made = root("site")
     made["spec"]["http"].insert(0, {"name": "first", "delegate": {"name": "vip"}})
     (stage,) = stages_of(delegate(route("all", v1=90, v2=10)), made, other)
-    assert (stage.shared, stage.telemetry) == (True, {"site-all"})
+    assert (stage.shared, stage.telemetry) == (True, frozenset({"site-all"}))
 
 
 def test_a_name_that_another_route_has_too_tells_nothing() -> None:
