@@ -369,7 +369,7 @@ def _snapshot(
     capacity: CapacityView | None,
 ) -> tuple[RolloutState, Snapshot]:
     """Join what is there with the judge's answer, if that still answers the question of the present step."""
-    assessment = None
+    assessment = passed = None
     if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
         assessment = answer.assessment
         state = replace(
@@ -378,11 +378,15 @@ def _snapshot(
             interval_s=answer.interval_s,
             dispersion=answer.order.dispersion or state.dispersion,
         )
+        if answer.passed is not None:
+            passed = answer.passed.assessment
+            state = replace(state, passed_until_s=answer.passed.judged_until_s)
     return state, Snapshot(
         target=observed.target.view,
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=assessment,
+        passed=passed,
         strays=answer.strays if answer is not None else "",
         capacity=capacity,
     )

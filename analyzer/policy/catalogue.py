@@ -98,6 +98,11 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
             "a limit between two edges",
             "Istio's histogram cannot tell a p99 between its edges.",
         ),
+        (
+            Code.PASSED_UNWATCHED,
+            "users whom nothing watches",
+            "All of them are on the canary; without an absolute limit there is nothing to compare them with.",
+        ),
         (Code.REGEX_COOKIE_ALONE, "an expression for one cookie alone", "Browsers send all cookies in one header."),
         (Code.REGEX_REFUSED, "an expression that Istio refuses", "The VirtualService could not be applied."),
         (Code.ROUTE_UNREACHABLE, "a route without requests", "Istio takes the first route that matches."),

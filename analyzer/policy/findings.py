@@ -81,6 +81,7 @@ class Code(StrEnum):
     LIMIT_BETWEEN_EDGES = (
         "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not
     )
+    PASSED_UNWATCHED = "SRN415"  # warning: nothing finds harm to the users of a stage that is through
 
     # Traps of VirtualServices
     REGEX_COOKIE_ALONE = "SRN431"  # warning: matches only where there is no other cookie

@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from analyzer.core.judge import dump_state, initial_state
 from analyzer.core.rollout import Phase
+from analyzer.policy.findings import Code
+from analyzer.policy.lint import lint_files
 from tests.app.audiences import Audience, AudienceMesh, quick_audiences
 from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour
@@ -109,3 +113,61 @@ async def test_without_labels_nothing_moves_and_two_commands_mend_it() -> None:
     assert "`kubectl exec -n istio-system deploy/istio-ingressgateway -c istio-proxy -- pilot-agent request GET" in said
     mesh.audiences[INSIDERS].route_name, mesh.audiences[PRIMARY].route_name = "insiders", "primary"
     await loop.until(lambda: weights(mesh) == (100, 10))
+
+
+async def until_everybodys_stage(mesh: AudienceMesh) -> Loop:
+    loop = Loop(mesh)
+    await loop.until(lambda: weights(mesh) == (100, 10))
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad"),
+    [({"errorRate": "5%"}, Behaviour(error_rate=0.3)), ({"p99": "1s"}, Behaviour(median_ms=900.0))],
+    ids=["errors", "latency"],
+)
+async def test_harm_to_those_who_passed_takes_all_routes_back_where_a_limit_finds_it(
+    limits: dict[str, str], bad: Behaviour
+) -> None:
+    mesh = focused()
+    mesh.set_policy(judge=mesh.read(POLICY)["spec"]["judge"] | {"limits": limits})
+    loop = await until_everybodys_stage(mesh)
+    mesh.audiences[INSIDERS].behaviours["v2"] = bad
+    await loop.until(lambda: weights(mesh) == (0, 0), cycles=20)
+    status = mesh.read(POLICY)["status"]
+    assert (status["phase"], status["reason"]) == (Phase.ROLLED_BACK, "Harm")
+    assert "On insiders, where everybody has v2: " in status["message"]
+
+
+async def test_what_was_seen_of_those_who_passed_outlives_the_process() -> None:
+    mesh = focused()
+    mesh.set_policy(judge=mesh.read(POLICY)["spec"]["judge"] | {"limits": {"errorRate": "5%"}})
+    loop = await until_everybodys_stage(mesh)
+    await loop.cycle()
+    await loop.cycle()
+    assert loop.life is not None
+    await loop.life.reconciler.checkpoint()
+    before = loop.state
+    assert before.passed is not None
+    loop.life = None
+    life = loop.begin_life()
+    await life.view.refresh()
+    await life.reconciler.turn()
+    assert life.reconciler.state.passed_until_s == before.passed_until_s
+    assert dump_state(life.reconciler.state.passed or initial_state()) == dump_state(before.passed)
+
+
+async def test_a_limit_that_those_who_passed_keep_lets_the_release_go_on() -> None:
+    mesh = focused()
+    mesh.set_policy(judge=mesh.read(POLICY)["spec"]["judge"] | {"limits": {"errorRate": "5%", "p99": "1s"}})
+    assert (await watched(mesh, Phase.PROMOTED))[-1] == (100, 100)
+
+
+async def test_without_a_limit_nothing_finds_harm_to_those_who_passed_and_lint_says_so() -> None:
+    """Nobody of them is on the stable version: there is nothing to compare with at the same instants."""
+    mesh = focused()
+    loop = await until_everybodys_stage(mesh)
+    mesh.audiences[INSIDERS].behaviours["v2"] = Behaviour(error_rate=0.5)
+    await loop.until(lambda: loop.phase == Phase.PROMOTED)
+    found = lint_files([], stdin=yaml.safe_dump(mesh.read(POLICY)))
+    assert [finding.code for finding in found] == [Code.PASSED_UNWATCHED]

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
+from analyzer.core.judge.types import Evidence, Step, Verdict
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import (
     HoldReason,
@@ -112,19 +112,24 @@ def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollo
     if state.phase is Phase.ROLLING_BACK:
         returning = replace(state, returning_s=state.returning_s + snapshot.elapsed_s)
         return _roll_back(plan, returning, live)
-    state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot.assessment)
+    state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot)
     if len(state.weights) != len(plan.stages):
         # The policy's stages were edited: what is there is adopted, with new evidence.
         state = begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
     if state.phase is Phase.PENDING:
         return _wait_for_canary(plan, state, snapshot, target, canary)
-    lost = _traffic_to_take_away(plan, state, target, canary, live)
+    lost = _harm_to_those_who_passed(plan, state, snapshot, live) or _traffic_to_take_away(
+        plan, state, target, canary, live
+    )
     if lost is not None:
         return lost
     return _hold_or_go(plan, state, snapshot, live)
 
 
-def _take_in(state: RolloutState, assessment: Assessment | None) -> RolloutState:
+def _take_in(state: RolloutState, snapshot: Snapshot) -> RolloutState:
+    assessment = snapshot.assessment
+    if snapshot.passed is not None:
+        state = replace(state, passed=snapshot.passed.state)
     if assessment is None:
         return state
     return replace(state, judge=assessment.state, verdict=assessment.verdict, evidence=assessment.evidence)
@@ -208,6 +213,20 @@ def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, 
         f"After {waited} not all pods of {state.canary} are ready with this revision ({canary.ready_pods} are ready)."
     )
     return abort(plan, state, live, reason="CanaryNotReady", message=message)
+
+
+def _harm_to_those_who_passed(
+    plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live: Weights
+) -> RolloutState | None:
+    """Harm found on any route takes all of them back."""
+    passed = snapshot.passed
+    if passed is None or passed.verdict is not Verdict.HARM:
+        return None
+    names = ", ".join(stage.route or "" for stage in plan.stages[: active_stage(state.weights)])
+    found = wording.culprit(
+        passed.evidence, stable=state.stable, canary=state.canary, limits=plan.limits, edges_ms=passed.state.edges_ms
+    )
+    return abort(plan, state, live, reason="Harm", message=f"On {names}, where everybody has {state.canary}: {found}")
 
 
 def _traffic_to_take_away(

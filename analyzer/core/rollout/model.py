@@ -145,6 +145,8 @@ class Snapshot:
         None: telemetry was not asked in this turn.
     assessment
         The judge's answer to this turn's telemetry.
+    passed
+        The same for the users of stages that are through; None where nothing watches them.
     strays
         Proxies that do not split requests by the weight, in words; empty where none is known.
     capacity
@@ -155,6 +157,7 @@ class Snapshot:
     elapsed_s: float
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
+    passed: Assessment | None = None
     strays: str = ""
     capacity: CapacityView | None = None
 
@@ -294,6 +297,8 @@ class RolloutState:
         Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
+    passed, passed_until_s
+        The same for the users of stages that are through: they are all on the canary, and only absolute limits find harm there.
     weights_since_s
         When the present weights were read back, by the telemetry store's clock [unix seconds].
     weights_before
@@ -330,6 +335,8 @@ class RolloutState:
     judge: JudgeState | None = None
     judged_until_s: float | None = None
     interval_s: float | None = None
+    passed: JudgeState | None = None
+    passed_until_s: float | None = None
     weights_since_s: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()

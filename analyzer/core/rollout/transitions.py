@@ -206,6 +206,7 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if active_stage(intent.after) != active_stage(intent.before):
         # Other users, another population: their evidence must not be added to this.
         moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
+        moved = replace(moved, passed=None, passed_until_s=None)
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED
     moved = replace(moved, phase=after(state.phase, trigger), reason=intent.reason, message=intent.message)
     return tell(moved, "WeightAdvanced", Urgency.EVENT, intent.message)
