@@ -12,7 +12,7 @@ from analyzer.adapters.logsink import LogSink
 from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
-from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
 from analyzer.app.fence import highest_epoch
 from analyzer.app.judging import Judging
 from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
@@ -56,7 +56,7 @@ class Settings:
     leader_elect
         Write only while holding a Lease, so that several replicas can run; a dry run writes nothing and needs none.
     lease_name, lease_namespace
-        Of the Lease, the same for all replicas.
+        Of the Lease, the same for all replicas. `CanaryDefaults` in its namespace count for the whole cluster.
     lease_duration_s
         A dead leader is replaced after this; whole seconds [s].
     """
@@ -120,6 +120,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             WATCHED,
             clock=clock,
             namespaces=settings.namespaces,
+            optional=OPTIONAL,
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
         )
@@ -140,6 +141,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             call_timeout_s=settings.call_timeout_s,
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
+            home=settings.lease_namespace,
         )
         executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)

@@ -35,6 +35,7 @@ class Kind(NamedTuple):
 
 
 CANARY_POLICY: Final = Kind("serin.dev", "v1alpha1", "canarypolicies", "CanaryPolicy")
+CANARY_DEFAULTS: Final = Kind("serin.dev", "v1alpha1", "canarydefaults", "CanaryDefaults")
 VIRTUAL_SERVICE: Final = Kind("networking.istio.io", "v1", "virtualservices", "VirtualService")
 DESTINATION_RULE: Final = Kind("networking.istio.io", "v1", "destinationrules", "DestinationRule")
 SERVICE: Final = Kind("", "v1", "services", "Service")

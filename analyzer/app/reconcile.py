@@ -181,7 +181,9 @@ class Reconciler:
 
     def _observe(self, obj: Object) -> Observed | Problem:
         due = self._state.phase is Phase.ROLLING_BACK
-        return observe(self._services.cache, obj, self.ref, salvage=due, dry_run=self._services.dry_run)
+        return observe(
+            self._services.cache, obj, self.ref, salvage=due, dry_run=self._services.dry_run, home=self._services.home
+        )
 
     def _view_capacity(
         self, observed: Observed, state: RolloutState, answer: JudgeAnswer | None
@@ -290,7 +292,7 @@ class Reconciler:
         now_s = self._services.clock.now_s()
         self._state = state = stamp_notices(with_commands(state, obj, observed), now_s)
         failure: SerinError | None = None
-        if self._must_record(state):
+        if self._must_record(state) or self._inherits_otherwise(obj):
             try:
                 obj, state = await self._record(obj, state)
             except LeadershipLost:
@@ -301,6 +303,11 @@ class Reconciler:
         if failure is not None and not isinstance(failure, TransientError):
             raise failure
         return failure
+
+    def _inherits_otherwise(self, obj: Object) -> bool:
+        """Tell whether `.status` shows other defaults than those in effect."""
+        shown: Object = (obj.get("status") or {}).get("inherited") or {}
+        return not self._services.dry_run and shown != self._writer.inherited(obj)
 
     def _must_record(self, state: RolloutState) -> bool:
         recorded = self._recorded

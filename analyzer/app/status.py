@@ -6,6 +6,7 @@ The judge's state is one opaque string; everything else is written so that `kube
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -150,11 +151,18 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
 
 
 def write_status(
-    state: RolloutState, *, turn: int, generation: int, now_s: float, previous: Mapping[str, Any]
+    state: RolloutState,
+    *,
+    turn: int,
+    generation: int,
+    now_s: float,
+    previous: Mapping[str, Any],
+    inherited: Mapping[str, str] = MappingProxyType({}),
 ) -> Object:
     """Return the whole `.status` to write.
 
-    `previous` is the status that this replaces: times of last transitions and the history live on in it.
+    `previous` is the status that this replaces: times of last transitions and the history live on in it. `inherited` is what
+    the policy has from `CanaryDefaults`.
     """
     stored = _Stored(
         turn=turn,
@@ -200,6 +208,7 @@ def write_status(
     moved = (previous.get("phase"), previous.get("weights")) != (stored["phase"], stored["weights"])
     return stored | {
         "observedGeneration": generation,
+        "inherited": dict(inherited),
         "weight": round(state.weights[active_stage(state.weights)]) if state.weights else 0,
         "step": show_step(state),
         "since": timestamp(now_s) if moved or "since" not in previous else previous["since"],

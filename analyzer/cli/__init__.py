@@ -60,6 +60,7 @@ def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
     counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Of CanaryDefaults, instead.")] = False,
     crd: Annotated[
         bool, typer.Option("--crd", help="The CustomResourceDefinition for the API server, instead.")
     ] = False,
@@ -68,16 +69,17 @@ def schema(
     import json
 
     if crd:
-        from analyzer.policy.crd.text import crd_text
+        from analyzer.policy.crd.text import crd_text, defaults_crd_text
 
-        typer.echo(crd_text(), nl=False)
+        typer.echo(defaults_crd_text() if defaults else crd_text(), nl=False)
         return
 
-    from analyzer.policy.schema import json_schema
+    from analyzer.policy import schema as schemas
 
+    build = schemas.defaults_schema if defaults else schemas.json_schema
     if counts:
-        from analyzer.replay.schema import counts_schema as json_schema
-    wanted = json_schema("draft-07") if draft is Draft.DRAFT_07 else json_schema("2020-12")
+        from analyzer.replay.schema import counts_schema as build
+    wanted = build("draft-07") if draft is Draft.DRAFT_07 else build("2020-12")
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
@@ -164,7 +166,8 @@ def run(
     lease_namespace: Annotated[
         str | None,
         typer.Option(
-            help="Where the Lease is; the pod's own namespace by default, or serin-system.",
+            help="Where the Lease is, and the CanaryDefaults of the whole cluster; the pod's own namespace by default, or "
+            "serin-system.",
             metavar="NAME",
             envvar="SERIN_LEASE_NAMESPACE",
         ),

@@ -28,7 +28,7 @@ def check_against(
     is not there is missing.
     """
     namespace = policy.metadata.namespace
-    everywhere = _nearest(item, others)
+    everywhere = nearest(item, others)
     near = [other for other in everywhere if namespace_of(other.value) == namespace]
     routing = [other for other in everywhere if _is(other, "networking.istio.io", "VirtualService")]
     name = policy.spec.target.virtual_service
@@ -79,7 +79,7 @@ def _unseen_are_warnings(problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
+def nearest(item: Document, others: Sequence[Document]) -> list[Document]:
     """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects).
 
     What is in the files is to be applied, and counts before what is in the cluster; but the cluster knows its status.

@@ -124,6 +124,8 @@ _NOTICE: Final = _object(
 STATUS: Final = _object(
     "What Serin knows, and from where any of its replicas goes on. Written by Serin only.",
     observedGeneration=_whole("The generation of the policy that this status speaks of."),
+    inherited=_one("object", "What the policy is silent on and CanaryDefaults say: field to value and namespace.")
+    | {"additionalProperties": {"type": "string"}},
     turn=_whole("Number of the turn of the loop that wrote this."),
     phase=_text("Idle, Pending, Progressing, Baking, RollingBack, Promoted, RolledBack or Invalid."),
     reason=_text("Why the phase is what it is, in one word."),
