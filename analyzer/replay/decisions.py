@@ -15,8 +15,8 @@ from analyzer.app.decisions.recorder import outcome
 from analyzer.app.observe import read_for_rollback
 from analyzer.app.plan import judge_settings, rollout_plan
 from analyzer.app.snapshot import hear_nothing
-from analyzer.core.judge import initial_state, judge
-from analyzer.core.judge.types import Assessment, JudgeRequest
+from analyzer.core.judge import initial_state, judge, load_state
+from analyzer.core.judge.types import Assessment, JudgeRequest, JudgeSettings, JudgeState
 from analyzer.core.rollout import (
     Problem,
     RolloutPlan,
@@ -191,14 +191,26 @@ def _decided(followed: Followed, key: str, line: Mapping[str, Any], state: Rollo
     live = target.shares.get(state.canary)
     if live is not None:
         state = settle(state, live, now_s=followed.now_s)
-    assessment = None
+    assessment = passed = None
     if "judged" in line:
-        state, assessment = _judged(followed, line["judged"], state, policy, plan)
+        settings = replace(judge_settings(policy), sticky_users=plan.sticky_users)
+        judged, through = line["judged"], line.get("passed")
+        assessment = _judged(followed, judged, state.judge, settings)
+        if through is not None:
+            passed = _judged(followed, through, state.passed, settings)
+            state = replace(state, passed_until_s=through["until"])
+        state = replace(
+            state,
+            judged_until_s=judged["until"],
+            interval_s=judged["every"],
+            dispersion=judged.get("dispersion") or state.dispersion,
+        )
     snapshot = Snapshot(
         target=target,
         elapsed_s=float(line.get("elapsed", 0.0)),
         telemetry=health,
         assessment=assessment,
+        passed=passed,
         strays=str(facts.get("strays", "")),
         capacity=codec.CAPACITY.validate_python(facts["capacity"]) if "capacity" in facts else None,
         request=request or malformed,
@@ -224,14 +236,14 @@ def _policy(key: str, facts: Mapping[str, Any]) -> tuple[CanaryPolicy, RolloutPl
 
 
 def _judged(
-    followed: Followed, judged: Mapping[str, Any], state: RolloutState, policy: CanaryPolicy, plan: RolloutPlan
-) -> tuple[RolloutState, Assessment]:
-    settings = replace(judge_settings(policy), sticky_users=plan.sticky_users)
+    followed: Followed, judged: Mapping[str, Any], start: JudgeState | None, settings: JudgeSettings
+) -> Assessment | None:
+    if "step" not in judged:
+        return None
     if "settings" in judged:
         settings = codec.SETTINGS.validate_python(judged["settings"])
-    start = state.judge or initial_state()
     if "from" in judged:
-        start = codec.decode_state({"judge": judged["from"]}).judge or initial_state()
+        start = load_state(judged["from"])
     intervals = []
     for written in judged["intervals"]:
         interval = codec.decode_interval(written, edges_known=followed.edges_ms)
@@ -239,14 +251,8 @@ def _judged(
         intervals.append(interval)
     followed.intervals += len(intervals)
     step = codec.STEP.validate_python(judged["step"])
-    (assessment,) = judge([JudgeRequest(state=start, settings=settings, step=step, intervals=tuple(intervals))])
-    taken = replace(
-        state,
-        judged_until_s=judged.get("until"),
-        interval_s=judged.get("every"),
-        dispersion=judged.get("dispersion") or state.dispersion,
-    )
-    return taken, assessment
+    request = JudgeRequest(state=start or initial_state(), settings=settings, step=step, intervals=tuple(intervals))
+    return judge([request])[0]
 
 
 __all__ = ["BadLog", "DecisionReplay", "Difference"]

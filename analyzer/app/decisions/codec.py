@@ -53,8 +53,9 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON, of any shape
 
 def encode_state(state: RolloutState) -> dict[str, Any]:
     """Write all that is remembered, but what people are still to be told: no decision depends on that."""
-    written = encode(_STATE, replace(state, judge=None, notices=()))
-    return written if state.judge is None else {**written, "judge": dump_state(state.judge)}
+    written = encode(_STATE, replace(state, judge=None, passed=None, notices=()))
+    judges = {"judge": state.judge, "passed": state.passed}
+    return written | {name: dump_state(judge) for name, judge in judges.items() if judge is not None}
 
 
 def decode_state(written: Mapping[str, Any]) -> RolloutState:
@@ -65,9 +66,9 @@ def decode_state(written: Mapping[str, Any]) -> RolloutState:
     ValueError
         It is none.
     """
-    judge = written.get("judge")
-    state = _STATE.validate_python({key: value for key, value in written.items() if key != "judge"})
-    return state if judge is None else replace(state, judge=load_state(judge))
+    state = _STATE.validate_python({key: value for key, value in written.items() if key not in {"judge", "passed"}})
+    judge, passed = (load_state(written[name]) if name in written else None for name in ("judge", "passed"))
+    return replace(state, judge=judge, passed=passed)
 
 
 # --- intervals, in the words of the counts format ---------------------------------------------------------------------

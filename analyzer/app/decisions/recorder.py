@@ -15,7 +15,8 @@ from analyzer.app.answers import JudgeAnswer
 from analyzer.app.decisions import codec
 from analyzer.app.decisions.chain import Chain
 from analyzer.app.plan import judge_settings
-from analyzer.core.judge import initial_state
+from analyzer.core.judge import dump_state, initial_state
+from analyzer.core.judge.types import JudgeSettings, JudgeState
 from analyzer.core.rollout import Problem, Request, RolloutState, Snapshot, Weights
 from analyzer.errors import SerinError
 from analyzer.policy.model import CanaryPolicy
@@ -155,21 +156,32 @@ class Recorder:
         written: dict[str, Any] = {"health": codec.encode(codec.HEALTH, answer.health)}
         if seen.snapshot.assessment is None:
             return written
-        judged: dict[str, Any] = {"step": codec.encode(codec.STEP, answer.order.step)}
-        if answer.order.state != (seen.settled.judge or initial_state()):
-            judged["from"] = codec.encode_state(RolloutState(judge=answer.order.state))["judge"]
-        if seen.policy is None or answer.order.settings != replace(
-            judge_settings(seen.policy), sticky_users=seen.sticky_users
-        ):
-            judged["settings"] = codec.encode(codec.SETTINGS, answer.order.settings)
-        if answer.order.dispersion:
-            judged["dispersion"] = answer.order.dispersion
-        judged |= {"until": answer.judged_until_s, "every": answer.interval_s}
+        settings = None
+        if seen.policy is not None:
+            settings = replace(judge_settings(seen.policy), sticky_users=seen.sticky_users)
+        written["judged"] = self._judged(answer, seen.settled.judge, settings)
+        if answer.passed is not None:
+            written["passed"] = self._judged(answer.passed, seen.settled.passed, settings)
+        return written
+
+    def _judged(self, answer: JudgeAnswer, start: JudgeState | None, settings: JudgeSettings | None) -> dict[str, Any]:
+        """Write what the judge had, where that is not what it would have by the state and the policy."""
+        judged: dict[str, Any] = {"until": answer.judged_until_s, "every": answer.interval_s}
+        if answer.assessment is None:
+            return judged
+        order = answer.order
+        judged["step"] = codec.encode(codec.STEP, order.step)
+        if order.state != (start or initial_state()):
+            judged["from"] = dump_state(order.state)
+        if order.settings != settings:
+            judged["settings"] = codec.encode(codec.SETTINGS, order.settings)
+        if order.dispersion:
+            judged["dispersion"] = order.dispersion
         judged["intervals"] = []
         for interval in answer.intervals:
             judged["intervals"].append(codec.encode_interval(interval, edges_known=self._edges))
             self._edges = interval.edges_ms
-        return {**written, "judged": judged}
+        return judged
 
 
 def _bare(state: RolloutState) -> RolloutState:
