@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from analyzer.app.mirror import Mirror
+from analyzer.app.mirror import Index, Mirror
 from analyzer.errors import (
     ConflictError,
     InvariantViolation,
@@ -22,7 +22,8 @@ from analyzer.errors import (
     TransientError,
     WatchExpired,
 )
-from analyzer.ports import Clock, Cluster, Kind, Listing, Object, Ref
+from analyzer.policy.delegation import leads_to
+from analyzer.ports import VIRTUAL_SERVICE, Clock, Cluster, Kind, Listing, Object, Ref
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +31,12 @@ _BACKOFF_MIN_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 10.0
 _ABSENT_S: Final = 60.0  # until a kind that is not served is asked for again
 _STEADY_S: Final = 5.0  # a stream that lived so long was a good one
+
+_INDICES: Final[dict[Kind, Index]] = {VIRTUAL_SERVICE: leads_to}
+
+
+def _no_words(_obj: Object) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(slots=True)
@@ -98,7 +105,10 @@ class ClusterCache:
         self._on_change = on_change
         self._rng = rng or random.Random()  # noqa: S311  spreads retries, keeps no secret
         spaces: tuple[str | None, ...] = tuple(sorted(namespaces)) or (None,)
-        self._feeds = {kind: {space: _Feed(Mirror(kind), space) for space in spaces} for kind in kinds}
+        self._feeds = {
+            kind: {space: _Feed(Mirror(kind, _INDICES.get(kind, _no_words)), space) for space in spaces}
+            for kind in kinds
+        }
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -107,6 +117,10 @@ class ClusterCache:
         feeds = self._feeds_of(ref.kind)
         feed = feeds.get(None) or feeds.get(ref.namespace)
         return feed.mirror.get(ref.namespace, ref.name) if feed else None
+
+    def leading_to(self, name: str) -> list[Object]:
+        """List the VirtualServices that lead to a host, or delegate to `namespace/name`; the cache's own."""
+        return [obj for feed in self._feeds_of(VIRTUAL_SERVICE).values() for obj in feed.mirror.find(name)]
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """All objects of a kind, ordered by namespace and name; the cache's own, as those of `get`."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analyzer.app.orders import splits_by_weight
 from analyzer.app.plan import rollout_plan
 from analyzer.app.target import ObservedTarget, observe_target
 from analyzer.app.view import ClusterView
@@ -53,12 +52,7 @@ def observe(
     if isinstance(target, Problem):
         return target
     plan = rollout_plan(policy)
-    plan = replace(
-        plan,
-        observe_only=plan.observe_only or dry_run,
-        sticky_users=plan.sticky_users or not splits_by_weight(target.stages),
-    )
-    return Observed(policy, plan, target)
+    return Observed(policy, replace(plan, observe_only=plan.observe_only or dry_run), target)
 
 
 def defaults_of(cache: ClusterView, obj: Object, *, home: str) -> Sequence[Mapping[str, Any]]:

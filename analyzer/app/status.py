@@ -43,6 +43,8 @@ class _Checkpoint(BaseModel):
     judge: str | None = None
     judged_until: float | None = None
     interval_seconds: float | None = None
+    passed: str | None = None
+    passed_until: float | None = None
     weights_since: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()
@@ -97,6 +99,7 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
     try:
         stored = _Stored.model_validate(status)
         judge = load_state(stored.checkpoint.judge) if stored.checkpoint.judge else None
+        passed = load_state(stored.checkpoint.passed) if stored.checkpoint.passed else None
     except (ValidationError, ValueError) as error:
         problem = str(error).replace("\n", " ")
         raise StatusUnreadable(
@@ -121,6 +124,8 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         judge=judge,
         judged_until_s=kept.judged_until,
         interval_s=kept.interval_seconds,
+        passed=passed,
+        passed_until_s=kept.passed_until,
         weights_since_s=kept.weights_since,
         weights_before=kept.weights_before,
         cleared=kept.cleared,
@@ -181,6 +186,8 @@ def write_status(
             judge=dump_state(state.judge) if state.judge is not None else None,
             judged_until=state.judged_until_s,
             interval_seconds=state.interval_s,
+            passed=dump_state(state.passed) if state.passed is not None else None,
+            passed_until=state.passed_until_s,
             weights_since=state.weights_since_s,
             weights_before=state.weights_before,
             cleared=state.cleared,

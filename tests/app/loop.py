@@ -13,7 +13,9 @@ from analyzer.app.reconcile import Reconciler, TurnResult
 from analyzer.app.writer import Services
 from analyzer.core.rollout import Phase, RolloutState
 from analyzer.errors import SerinError
+from analyzer.policy.delegation import leads_to
 from analyzer.ports import (
+    VIRTUAL_SERVICE,
     Alert,
     Cluster,
     Kind,
@@ -46,6 +48,9 @@ class ListedView:
 
     def get(self, ref: Ref) -> Object | None:
         return self._objects.get(ref)
+
+    def leading_to(self, name: str) -> list[Object]:
+        return [obj for obj in self.list(VIRTUAL_SERVICE) if name in leads_to(obj)]
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         return [o for ref, o in self._objects.items() if ref.kind == kind and namespace in {None, ref.namespace}]
