@@ -342,6 +342,33 @@ class AlertSink(Protocol):
         ...
 
 
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+class DecisionSink(Protocol):
+    """Where the decision log is kept. Its calls are short, and made from the loop."""
+
+    def last(self) -> str:
+        """Return the last line that is there, without its end; empty where there is none.
+
+        Raises
+        ------
+        DecisionsUnwritable
+            It cannot be read.
+        """
+        ...
+
+    def append(self, line: str) -> bool:
+        """Write a line; True where it is the last before a new file is begun.
+
+        Raises
+        ------
+        DecisionsUnwritable
+            It was not written, or not whole.
+        """
+        ...
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
