@@ -10,7 +10,10 @@ from typing import Any, Final, Self
 
 from analyzer.errors import PolicyError
 
-_RATIOS: Final = ("error_rate", "tail_share", "hang_share")
+COMPANY_COOKIE: Final = "email=a@some-company-name.com"
+"""What the requests of insiders carry; those of all others carry none."""
+
+_RATIOS: Final = ("error_rate", "error_rate_insiders", "error_rate_others", "tail_share", "hang_share")
 _POSITIVE: Final = ("latency_ms", "tail_ms", "warmup_seconds", "concurrency")
 
 
@@ -27,6 +30,8 @@ class Behaviour:
     ----------
     error_rate
         Share of requests answered with 500 [ratio].
+    error_rate_insiders, error_rate_others
+        What is added to it for requests with the company's cookie, and for all others [ratio].
     latency_ms, latency_sigma
         Median [ms] and log standard deviation of the lognormal service time; it is really slept.
     tail_share, tail_ms
@@ -46,6 +51,8 @@ class Behaviour:
     """
 
     error_rate: float = 0.001
+    error_rate_insiders: float = 0.0
+    error_rate_others: float = 0.0
     latency_ms: float = 20.0
     latency_sigma: float = 0.4
     tail_share: float = 0.0

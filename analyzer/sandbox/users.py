@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from analyzer.sandbox.behaviour import COMPANY_COOKIE
 from analyzer.sandbox.http1 import Framing, FramingError, Message
 from analyzer.sandbox.workloads import emit, standard_input
 
 _REPORT_EVERY_S: Final = 1.0
 _MOST_IN_FLIGHT: Final = 1_000
 _SLOW_MS: Final = (250, 500, 1_000)  # how many took longer than each
-_COOKIE: Final = "email=a@some-company-name.com"
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class Users:
         assert parts.hostname is not None, f"no host in {url!r}"
         self._address = (parts.hostname, parts.port or 80)
         head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: sandbox-users\r\n"
-        self._requests = {False: f"{head}\r\n".encode(), True: f"{head}Cookie: {_COOKIE}\r\n\r\n".encode()}
+        self._requests = {False: f"{head}\r\n".encode(), True: f"{head}Cookie: {COMPANY_COOKIE}\r\n\r\n".encode()}
         self._rng = random.Random(seed)
         self._free: deque[Connection] = deque()
         self._second = Second()

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from typing import Any, Final
 
-from analyzer.sandbox.behaviour import Behaviour
+from analyzer.sandbox.behaviour import COMPANY_COOKIE, Behaviour
 from analyzer.sandbox.http1 import Framing, FramingError, Message
 
 _REPORT_EVERY_S: Final = 1.0
@@ -82,7 +82,9 @@ class Pod:
     def _end(self, connection: "Connection") -> None:
         del self._timers[connection]
         self._served += 1
-        connection.answer(500 if self._rng.random() < self._behaviour.error_rate else 200)
+        declared = self._behaviour
+        extra = declared.error_rate_insiders if connection.insider else declared.error_rate_others
+        connection.answer(500 if self._rng.random() < declared.error_rate + extra else 200)
         self._begin_next()
 
     def _begin_next(self) -> None:
@@ -103,6 +105,7 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection: its requests one after the other."""
 
     def __init__(self, pod: Pod) -> None:
+        self.insider = False  # who sent the request that is under way
         self._pod = pod
         self._framing = Framing()
         self._requests: deque[Message] = deque()
@@ -157,7 +160,9 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         if self._requests and not self._busy:
-            self._closing = self._closing or self._requests.popleft().last
+            request = self._requests.popleft()
+            self._closing = self._closing or request.last
+            self.insider = COMPANY_COOKIE in request.headers.get("cookie", "")
             self._busy = True
             self._pod.accept(self)
 

@@ -33,7 +33,7 @@ _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORIES: Final = pytest.StashKey[list[Path]]()
 _ACCOUNT: Final = pytest.StashKey[Account]()
-_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("capacity", "story", "faults")]
+_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("capacity", "story", "focus", "faults")]
 _PACKED, _BEDS = "account", "beds"
 
 

@@ -21,6 +21,9 @@ class Eyes:
 
     def __init__(self, kube: Kube) -> None:
         self.weights: dict[str, list[tuple[float, tuple[int, ...]]]] = defaultdict(list)  # by namespace: since when
+        self.routes: dict[str, list[tuple[float, dict[str, tuple[int, ...]]]]] = defaultdict(
+            list
+        )  # those of each http route
         self.statuses: dict[str, list[tuple[float, Object]]] = defaultdict(list)
         self.annotations: dict[str, dict[str, str]] = {}  # of the VirtualService
         self._kube = kube
@@ -34,8 +37,9 @@ class Eyes:
         async for news in self._kube.follow(_PATHS["VirtualService"]):
             for obj in _objects(news):
                 self.annotations[obj["metadata"]["namespace"]] = obj["metadata"].get("annotations", {})
-                route = obj["spec"]["http"][-1].get("route", [])
-                _note(self.weights[obj["metadata"]["namespace"]], tuple(part.get("weight", 100) for part in route))
+                weights = {route.get("name", ""): _weights(route) for route in obj["spec"]["http"]}
+                _note(self.routes[obj["metadata"]["namespace"]], weights)
+                _note(self.weights[obj["metadata"]["namespace"]], _weights(obj["spec"]["http"][-1]))
 
     async def _watch_statuses(self) -> None:
         async for news in self._kube.follow(_PATHS["CanaryPolicy"]):
@@ -89,6 +93,10 @@ class Eyes:
         status = self.status(namespace)
         shown = {key: status.get(key) for key in ("phase", "reason", "message", "hold", "history", "evidence")}
         return f"{shown}; weights {[weights for _, weights in self.weights[namespace]]}"
+
+
+def _weights(route: Object) -> tuple[int, ...]:
+    return tuple(part.get("weight", 100) for part in route.get("route", []))
 
 
 def _objects(news: News) -> list[Object]:

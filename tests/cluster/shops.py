@@ -186,6 +186,7 @@ class Shops:
         judge: Judge = STRICT,
         capacity: Mapping[str, Any] | None = None,
         stages: Sequence[int] = STAGES,
+        focus: Sequence[int] = (),
     ) -> Shop:
         """Deploy one, wait for its pods, and send it users.
 
@@ -201,19 +202,21 @@ class Shops:
             The policy's `capacity`, where it is not to be the default's.
         stages
             The canary's weights, step by step; it is adopted at 10 [per cent].
+        focus
+            Its weights among insiders before, who are half of the users then; it is adopted at 50 of theirs, 0 of the others'.
+            The example is that of the focused canary [per cent].
         """
+        example, insiders = ("helloworld-focused", 0.5) if focus else ("helloworld", 0.0)
         namespace = f"{name}-{secrets.token_hex(2)}"
         behaviour = {"v1": {**ROOMY, **(v1 or {})}, "v2": {**ROOMY, **(v2 or {})}}
-        objects = build_example(
-            "helloworld", namespace=namespace, behaviour=behaviour, acceleration=SCALE_DOWN, policy=True
-        )
+        objects = build_example(example, namespace=namespace, behaviour=behaviour, acceleration=SCALE_DOWN, policy=True)
         shop = Shop(name, namespace, self._bed, self._eyes, self._audit, self._receiver, stages)
         for obj in objects:
             match obj["kind"]:
                 case "Deployment":
                     shop.deployed[obj["metadata"]["labels"]["version"]] = obj
                 case "CanaryPolicy":
-                    quicken(obj, judge=judge, stages=stages)
+                    quicken(obj, judge=judge, stages=stages, focus=focus)
                     obj["spec"] |= {} if capacity is None else {"capacity": dict(capacity)}
         await self._bed.apply([build_namespace(namespace)])
         self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
@@ -222,16 +225,17 @@ class Shops:
         await self._bed.settled(namespace)
         await self._bed.routed(namespace)
         if rate:
-            shop.users = await self._stack.enter_async_context(self._bed.load(namespace, rate=rate))
+            shop.users = await self._stack.enter_async_context(self._bed.load(namespace, rate=rate, insiders=insiders))
             await self._stack.enter_async_context(beside([_recorder(shop)]))
         await self._bed.apply([obj for obj in objects if obj["kind"] == "CanaryPolicy"])
         return shop
 
 
-def quicken(policy: Object, *, judge: Judge, stages: Sequence[int]) -> None:
+def quicken(policy: Object, *, judge: Judge, stages: Sequence[int], focus: Sequence[int] = ()) -> None:
     """Make the example's policy quick: steps of ten seconds, and a bake of ten."""
     wanted = policy["spec"]
-    wanted["stages"] = [{"route": "primary", "weights": list(stages)}]
+    routes = {"insiders": focus, "primary": stages}
+    wanted["stages"] = [{"route": route, "weights": list(weights)} for route, weights in routes.items() if weights]
     wanted["judge"] |= {"dwell": DWELL, "bake": BAKE, **judge}
 
 
