@@ -1,7 +1,7 @@
 """What a policy may point to, on real Istio: a delegate of a root in another namespace; hosts instead of subsets."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 import pytest
@@ -40,11 +40,18 @@ def example(namespace: str, *, route: str = "primary") -> dict[str, list[Object]
     return found
 
 
-async def begin(bed: Bed, namespace: str, objects: Mapping[str, list[Object]]) -> None:
-    """Apply everything; the policy last, when requests are answered."""
+async def begin(
+    bed: Bed,
+    namespace: str,
+    objects: Mapping[str, list[Object]],
+    *,
+    subsets: Sequence[str] = VERSIONS,
+    services: Sequence[str] = ("helloworld",),
+) -> None:
+    """Apply everything but the policy, and wait until requests are answered by pods of all destinations."""
     await bed.apply([obj for kind, some in objects.items() if kind != "CanaryPolicy" for obj in some])
     await bed.settled(namespace)
-    await bed.routed(namespace)
+    await bed.routed(namespace, subsets=subsets, services=services)
 
 
 async def until_rolled_back(eyes: Eyes, namespace: str) -> None:
@@ -101,7 +108,7 @@ async def test_versions_may_be_hosts(bed: Bed, namespace: str, serin: Replicas, 
         part["destination"] = {"host": f"helloworld-{version}"}
     (policy,) = objects["CanaryPolicy"]
     policy["spec"]["target"] = {"virtualService": "helloworld"}
-    await begin(bed, namespace, objects)
+    await begin(bed, namespace, objects, subsets=("",), services=[f"helloworld-{version}" for version in VERSIONS])
     await serin.start()
     async with bed.load(namespace, rate=RATE):
         await bed.apply([policy])

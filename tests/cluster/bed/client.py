@@ -240,16 +240,22 @@ class Bed:
         finally:
             await users.close()
 
-    async def routed(self, namespace: str, *, subsets: Sequence[str] = ("v1", "v2")) -> None:
+    async def routed(
+        self, namespace: str, *, subsets: Sequence[str] = ("v1", "v2"), services: Sequence[str] = ("helloworld",)
+    ) -> None:
         """Wait until the gateway sends requests of a namespace's helloworld to pods, of each of some subsets.
+
+        Where its destinations are other services, those are waited for; without subsets there is one, without a name.
 
         A pod that is ready is in nobody's endpoints yet, and one answer through the gateway says nothing of the other
         subset. One request is made that a pod answers.
         """
-        host = f"helloworld.{namespace}.svc.cluster.local"
+        domain = f"{namespace}.svc.cluster.local"
+        host = f"helloworld.{domain}"
 
         async def known() -> bool:
-            return await self._subsets_with_pods(host) >= set(subsets)
+            there = [await self._subsets_with_pods(f"{name}.{domain}") for name in services]
+            return all(found >= set(subsets) for found in there)
 
         async def answered() -> bool:
             try:
@@ -258,7 +264,7 @@ class Bed:
             except aiohttp.ClientError:  # no listener before the first Gateway
                 return False
 
-        await until(known, what=f"the gateway knows pods of {', '.join(subsets)} in {namespace}")
+        await until(known, what=f"the gateway knows pods of {services} {subsets} in {namespace}")
         await until(answered, what=f"a pod of {namespace} answers through the gateway")
 
     async def _subsets_with_pods(self, host: str) -> set[str]:
