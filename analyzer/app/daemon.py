@@ -97,7 +97,7 @@ class Daemon:
         self._changes = changes
         self._runners: dict[Ref, Runner] = {}
         self._identities: dict[Ref, tuple[object, ...]] = {}
-        self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
+        self._leaving: set[Runner] = set()  # their policy is deleted; they may still be taking a canary back
         self._stopping = False
         self._standing_changed = False
 
@@ -238,12 +238,18 @@ class Daemon:
         reconciler = Reconciler(self._services, ref)
         runner = Runner(reconciler, judging=self._judging, metrics=self._services.metrics, clock=self._services.clock)
         self._runners[ref] = runner
-        policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+        task = policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+
+        def forget(ended: "asyncio.Task[None]") -> None:
+            if not ended.cancelled():  # one that is cut short as the lease is lost leaves its traces to whoever cut it
+                self._leaving.discard(runner)
+
+        task.add_done_callback(forget)
 
     def _end(self, ref: Ref) -> None:
         runner = self._runners.pop(ref)
         runner.delete()
-        self._leaving.append(runner)
+        self._leaving.add(runner)
 
     def _wake_rivals(self, refs: set[Ref]) -> None:
         """Wake the others of a namespace in which a policy went: it may have freed their VirtualService."""

@@ -80,6 +80,8 @@ class Mirror:
         if there is None or is_newer(version_of(there), version_of(deleted)):  # made again, and we know already
             return False
         del self._objects[namespace][name]
+        if not self._objects[namespace]:
+            del self._objects[namespace]  # namespaces come and go: one for each pull request, say
         return True
 
 
