@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analyzer.adapters.allocator import give_back
 from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.logsink import LogSink
 from analyzer.adapters.prometheus import PrometheusTelemetry
@@ -153,7 +154,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             pods=pods,
             executor=executor,
         )
-        daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
+        daemon = Daemon(services, cache=cache, judging=judging, changes=changes, tidy=give_back)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
 
 

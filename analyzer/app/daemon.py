@@ -4,6 +4,7 @@ While another replica leads, it stands by: the cluster is followed, no policy is
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -46,6 +47,7 @@ DRAIN_S = 5.0
 
 _SILENT_S = 60.0
 _ORPHANS_S = 30.0
+_TIDY_S = 60.0
 _NOBODY = Ref(CANARY_POLICY, "", "")
 
 
@@ -88,10 +90,21 @@ class Daemon:
         Answers the orders of all policies together.
     changes
         What happened in the cluster and was not yet looked at.
+    tidy
+        Is called once a minute; must not wait.
     """
 
-    def __init__(self, services: Services, *, cache: ClusterCache, judging: Judging, changes: Changes) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        cache: ClusterCache,
+        judging: Judging,
+        changes: Changes,
+        tidy: Callable[[], object] = lambda: None,
+    ) -> None:
         self.cache = cache
+        self._tidy = tidy
         self._services = services
         self._judging = judging
         self._changes = changes
@@ -129,6 +142,7 @@ class Daemon:
                 background.create_task(self._judging.run(), name="judging"),
                 background.create_task(self._services.outbox.run(), name="outbox"),
                 background.create_task(self._release_orphans(), name="reserves"),
+                background.create_task(self._tidy_up(), name="tidy"),
             ]
             try:
                 await self._until_synced()
@@ -198,6 +212,11 @@ class Daemon:
                 except (SerinError, TimeoutError) as error:
                     log.warning("reserve of a deleted policy not given back", error=str(error) or "time-out")
             await asyncio.sleep(_ORPHANS_S)
+
+    async def _tidy_up(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            self._tidy()
 
     async def _refresh(self) -> None:
         """Read the policies as the leader before left them. The watch may be a moment behind, and people be told twice."""

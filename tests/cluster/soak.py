@@ -22,6 +22,7 @@ from typing import Final
 
 import aiohttp
 
+from analyzer.policy.load import load_objects
 from analyzer.sandbox.scope import Job, beside
 from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed
@@ -35,6 +36,7 @@ from tests.cluster.eyes import Eyes
 from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
 from tests.cluster.shops import LENIENT, Shop, Shops
 
+DEPLOYMENT: Final = Path(__file__).parents[2] / "deploy" / "base" / "deployment.yaml"
 WARM_UP: Final = 0.25
 """Share of the time that is not looked at: caches fill, code is imported."""
 GROWTH: Final = 0.02
@@ -152,7 +154,9 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         await bed.apply([build_namespace(LEASE_NAMESPACE), build_policy_crd()])
         await bed.kubectl("wait", "--for=condition=Established", f"crd/{build_policy_crd()['metadata']['name']}")
         receiver = await stack.enter_async_context(Receiver())
-        replicas = Replicas(bed, receiver=receiver, directory=directory, lease=f"serin-{secrets.token_hex(3)}")
+        program = ["env", *_deployed_settings(), sys.executable, "-m", "analyzer"]
+        lease = f"serin-{secrets.token_hex(3)}"
+        replicas = Replicas(bed, receiver=receiver, directory=directory, program=program, lease=lease)
         stack.push_async_callback(replicas.close)
         context = ssl.create_default_context(cafile=str(bed.places.authority))
         secure = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)))
@@ -175,6 +179,13 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
             sys.stdout.flush()
             await asyncio.sleep(min(60.0, minutes * 60 / 40))
     return looks
+
+
+def _deployed_settings() -> list[str]:
+    """Give the settings of the allocator that Serin is deployed with, as `env` takes them."""
+    (deployment,) = load_objects([DEPLOYMENT])
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return [f"{one['name']}={one['value']}" for one in variables if one["name"].startswith("MALLOC_")]
 
 
 def _releaser(shop: Shop, done: list[str]) -> Job:
