@@ -148,7 +148,7 @@ class Cluster(Protocol):
         ...
 
     async def create(self, kind: Kind, obj: Object) -> Object:
-        """Make a new object.
+        """Make a new object; one without a namespace belongs to the cluster.
 
         Raises
         ------
@@ -264,6 +264,11 @@ class Severity(StrEnum):
     NOTICE = "notice"
     INFO = "info"
 
+    @property
+    def rank(self) -> int:
+        """The more urgent, the higher."""
+        return ("info", "notice", "page").index(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -278,11 +283,19 @@ class Alert:
     severity
         How urgent.
     resolved
-        True when this ends the incident of its `dedup_key`.
+        True when this ends what an earlier alert of the same `dedup_key` and `reason` began; the severity is that alert's.
     title
         One line: what happened to what.
     what, evidence, done, to_do
         The four parts of the text, plain.
+    command
+        For `to_do`: one shell command, on one line; empty where none would help.
+    links
+        Where there is more: a name (`runbook`, `dashboard`, `source` …), and a URL.
+    still
+        Reasons of other alerts of this `dedup_key` that still stand: while there are any, its incident goes on.
+    ends
+        Reasons of others that this one is the end of, without an alert of their own.
     policy
         `namespace/name`.
     receivers
@@ -306,6 +319,10 @@ class Alert:
     receivers: tuple[str, ...]
     at_s: float
     details: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    still: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
 
 class AlertSink(Protocol):
@@ -331,7 +348,10 @@ class Clock(Protocol):
     """Two clocks: one for people, one for durations."""
 
     def now_s(self) -> float:
-        """Wall clock [unix seconds]: for time stamps that people read, never for a decision."""
+        """Wall clock [unix seconds]: for what people read, and for `spec.schedule`.
+
+        No other decision depends on it: set wrong, it delays a step, and no more.
+        """
         ...
 
     def monotonic_s(self) -> float:

@@ -10,18 +10,22 @@ _NOTHING_TO_DO = "Nothing. This is for your information."
 
 
 def render_text(alert: "Alert") -> str:
-    """Write what happened, the evidence, what Serin did and what is left to do, in this order.
+    """Write what happened, the evidence, what Serin did and what is left to do, in this order; the command is last.
 
     The first two lines are what a phone shows on its lock screen. Nothing is wrapped, so that a command can be copied
     whole.
     """
-    urgency = "RESOLVED" if alert.resolved else alert.severity.upper()
-    lines = [f"{urgency} · {alert.policy} · {alert.reason}", alert.title, ""]
+    title = alert.title.removeprefix(f"{alert.policy}: ")
+    lines = [f"{urgency(alert)} · {alert.policy} · {alert.reason}", title, ""]
+    what = "" if alert.what.rstrip(".") == title else alert.what
+    to_do = alert.to_do or _NOTHING_TO_DO
     sections = (
-        ("What happened", alert.what),
+        ("What happened", what),
         ("Evidence", alert.evidence),
         ("What Serin did", alert.done),
-        ("What to do", alert.to_do or _NOTHING_TO_DO),
+        ("Still open", ", ".join(alert.still) if alert.resolved else ""),
+        ("Links", "\n".join(f"{name}: {url}" for name, url in alert.links.items())),
+        ("What to do", f"{to_do}\n\n{alert.command}" if alert.command else to_do),
     )
     for heading, text in sections:
         if text.strip():
@@ -29,6 +33,11 @@ def render_text(alert: "Alert") -> str:
     at = datetime.fromtimestamp(alert.at_s, UTC)
     lines.append(f"{at:%Y-%m-%d %H:%M:%S} UTC")
     return printable("\n".join(lines))
+
+
+def urgency(alert: "Alert") -> str:
+    """Say in a word how urgent an alert is: PAGE, NOTICE, INFO or RESOLVED."""
+    return "RESOLVED" if alert.resolved else alert.severity.upper()
 
 
 def printable(text: str) -> str:

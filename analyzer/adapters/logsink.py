@@ -32,6 +32,7 @@ class LogSink:
             evidence=alert.evidence,
             done=alert.done,
             to_do=alert.to_do,
+            command=alert.command,
             dedup_key=alert.dedup_key,
             at=iso_utc(alert.at_s),
         )

@@ -26,6 +26,9 @@ def payload(alert: Alert) -> dict[str, Any]:
         "evidence": alert.evidence,
         "done": alert.done,
         "to_do": alert.to_do,
+        "command": alert.command,
+        "links": dict(alert.links),
+        "still": list(alert.still),
         "details": _plain(alert.details),
     }
 

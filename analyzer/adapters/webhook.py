@@ -35,9 +35,10 @@ class WebhookSink:
     - `id`: names the alert; the same when it is sent again. Also the header `Idempotency-Key`.
     - `title`: one line. `text`: the whole message, plain, ready to be shown.
     - `severity`: `page`, `notice` or `info`. `reason`: CamelCase, stable.
-    - `dedup_key`: the same for all alerts of one rollout. `resolved`: true when this ends the incident.
+    - `dedup_key`: the same for all alerts of one rollout. `resolved`: true when this ends what an alert of the same `reason`
+      began; `still`: reasons of others that stand.
     - `policy`: `namespace/name`. `at`: ISO 8601, UTC.
-    - `what`, `evidence`, `done`, `to_do`: the parts of the text. `details`: numbers, for machines.
+    - `what`, `evidence`, `done`, `to_do`, `command`, `links`: the parts of the text. `details`: numbers, for machines.
 
     Redirects are not followed, proxies of the environment are not used, and link-local and metadata addresses are refused.
     Only the origin of the URL is ever shown: many receivers have a secret in the path.

@@ -1,9 +1,11 @@
 """Notices become alerts for people and Events in the cluster."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from analyzer.core.rollout import Notice, Urgency
+from analyzer.policy.model import OnRollback
 from analyzer.ports import CANARY_POLICY, EVENT, Alert, Object, Severity
 
 _SEVERITY = {Urgency.INFO: Severity.INFO, Urgency.NOTICE: Severity.NOTICE, Urgency.PAGE: Severity.PAGE}
@@ -13,28 +15,45 @@ _INSTANCE_MAX = 128
 _NAME_MAX = 253
 
 
-def alert_of(
-    notice: Notice, *, namespace: str, name: str, receivers: tuple[str, ...], details: dict[str, Any]
-) -> Alert | None:
-    """Return the alert that tells people of `notice`; None where the event log is enough."""
+_ROLLBACKS = frozenset({"RollingBack", "RolledBack"})
+
+
+def alert_of(notice: Notice, policy: Object, *, still: tuple[str, ...], details: dict[str, Any]) -> Alert | None:
+    """Return the alert that tells people of `notice`; None where the event log is enough.
+
+    Whom, and how urgently, is read from the policy as far as it can be: one that is broken keeps its receivers.
+    """
     severity = _SEVERITY.get(notice.urgency)
     if severity is None:
         return None
+    spec = policy.get("spec") or {}
+    if notice.reason in _ROLLBACKS and spec.get("onRollback") == OnRollback.NOTICE and severity is Severity.PAGE:
+        severity = Severity.NOTICE
+    metadata = policy["metadata"]
+    key = f"{metadata['namespace']}/{metadata['name']}"
     return Alert(
-        dedup_key=f"serin/{namespace}/{name}/{notice.rollout}",
+        dedup_key=f"serin/{key}/{notice.rollout}",
         reason=notice.reason,
         severity=severity,
         resolved=notice.resolved,
-        title=f"{namespace}/{name}: {notice.what}",
+        title=f"{key}: {notice.title or notice.what.rstrip('.')}",
         what=notice.what,
         evidence=notice.evidence,
         done=notice.done,
         to_do=notice.to_do,
-        policy=f"{namespace}/{name}",
-        receivers=receivers,
+        policy=key,
+        receivers=_receivers(spec),
         at_s=notice.at_s,
         details=details,
+        command=notice.command,
+        still=tuple(reason for reason in still if reason != notice.reason),
+        ends=notice.ends,
     )
+
+
+def _receivers(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    named = spec.get("alerts")
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Object:
@@ -64,7 +83,9 @@ def event_of(notice: Notice, policy: Object, *, at: str, instance: str) -> Objec
             "uid": metadata.get("uid"),
         },
         "type": "Warning" if notice.urgency in {Urgency.PAGE, Urgency.NOTICE} else "Normal",
-        "note": _cut("\n".join(part for part in (notice.what, notice.evidence, notice.done) if part), _NOTE_MAX),
+        "note": _cut(
+            "\n".join(part for part in (notice.title or notice.what, notice.evidence, notice.done) if part), _NOTE_MAX
+        ),
     }
 
 

@@ -181,7 +181,7 @@ class CapacityBook:
         deployment = (cache.get(Ref(DEPLOYMENT, namespace, workload.deployment)) if workload else None) or {}
         unknown = scaling.unknown
         if not unknown and not any(costs):
-            unknown = f"no use of {version}'s pods was seen at a steady load yet"
+            unknown = f"what {version}'s pods carry is not known, for they were not seen at a steady load yet"
         return VersionCapacity(
             name=version,
             replicas=int((deployment.get("spec") or {}).get("replicas", 1)),

@@ -4,17 +4,19 @@ A turn starts from what is there, not from what the last one believed. Killed at
 another) converges: the weight change is in `.status` before it is made, and it is read back after.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
+from analyzer.app.advice import refused, with_commands
 from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.observe import Observed, observe
-from analyzer.app.orders import order_of, question_of
+from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
 from analyzer.app.reserve import floor_for, keep_reserves
+from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, take_in, telemetry_now
 from analyzer.app.status import read_status, stamp_notices
 from analyzer.app.target import ObservedTarget, shares
 from analyzer.app.writer import Services, Writer
@@ -24,12 +26,12 @@ from analyzer.core.rollout import (
     Phase,
     Problem,
     RolloutState,
-    Snapshot,
     Weights,
     decide,
     settle,
     write_failed,
 )
+from analyzer.core.rollout.notices import close
 from analyzer.core.rollout.transitions import abort, break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.policy.model import CapacityMode, OnDelete
@@ -46,6 +48,7 @@ _RETURNING_S = 3.0
 """A rollback in parts looks so often what more the stable version can take."""
 _MATERIAL = (
     "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
+    "paused", "answered", "awaits", "approved", "promotion", "restoring",
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
 
@@ -124,22 +127,32 @@ class Reconciler:
         state = before = self._remembered(obj)
         elapsed_s = self._elapsed()
         observed = self._observe(obj)
+        request = request_of(obj)
         if isinstance(observed, Problem):
-            state = break_off(state, observed)
-            failure = await self._finish(obj, state, receivers=())
+            state = break_off(hear_nothing(state, observed, request), observed)
+            failure = await self._finish(obj, state, None)
             return TurnResult(before, self._state, None, self._wait_s(), failure=failure)
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
-            state = settle(state, live, now_s=_telemetry_now(answer))
+            state = settle(state, live, now_s=telemetry_now(answer))
         capacity = self._view_capacity(observed, state, answer)
-        state, snapshot = _snapshot(observed, state, answer, elapsed_s=elapsed_s, capacity=capacity)
-        state = decide(observed.plan, state, snapshot)
+        state = take_in(observed.plan, state, answer)
+        snapshot = make_snapshot(
+            observed,
+            answer,
+            state,
+            elapsed_s=elapsed_s,
+            capacity=capacity,
+            request=request,
+            now_s=self._services.clock.now_s(),
+        )
+        state = with_commands(decide(observed.plan, state, snapshot), obj, observed)
         if state.intent is not None:
-            obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
+            obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
             self._failures = 0
         await self._keep_reserve(observed, state, capacity)
-        failure = await self._finish(obj, state, receivers=observed.policy.spec.alerts)
+        failure = await self._finish(obj, state, observed)
         order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
         return TurnResult(before, self._state, order, self._wait_s(), interest=interest, failure=failure)
@@ -182,6 +195,8 @@ class Reconciler:
 
     async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
+        if self._services.dry_run:
+            return
         wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
@@ -220,6 +235,7 @@ class Reconciler:
             failed = write_failed(
                 state,
                 message=str(error),
+                advice=refused(error, observed, state.canary),
                 command=command,
                 tries=self._failures,
                 final=isinstance(error, TerminalError),
@@ -266,13 +282,13 @@ class Reconciler:
 
     # --- report ---
 
-    async def _finish(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> TransientError | None:
+    async def _finish(self, obj: Object, state: RolloutState, observed: Observed | None) -> TransientError | None:
         """Record what is due, then tell people: what is recorded is told again after a crash.
 
         Returns what keeps the state from being recorded for now: no reason to stop judging.
         """
         now_s = self._services.clock.now_s()
-        self._state = state = stamp_notices(state, now_s)
+        self._state = state = stamp_notices(with_commands(state, obj, observed), now_s)
         failure: SerinError | None = None
         if self._must_record(state):
             try:
@@ -281,7 +297,7 @@ class Reconciler:
                 raise  # whoever leads tells people
             except SerinError as error:
                 failure = error  # people are told all the same, first of all that nothing can be written
-        self._state = await self._reporter.publish(obj, state, receivers=receivers, at_s=now_s)
+        self._state = await self._reporter.publish(obj, state, at_s=now_s)
         if failure is not None and not isinstance(failure, TransientError):
             raise failure
         return failure
@@ -318,58 +334,36 @@ class Reconciler:
             Not yet; call again.
         """
         obj = self._last_policy
-        observed = self._observe(obj) if obj is not None else None
-        if obj is None or not isinstance(observed, Observed) or self._state.phase not in IN_FLIGHT:
+        if obj is None:
             return True
-        if observed.policy.spec.on_delete is OnDelete.KEEP or observed.plan.observe_only:
+        observed = self._observe(obj)
+        if not isinstance(observed, Observed) or not self._to_be_restored(observed):
+            self._tell(obj, close(self._state))
             return True
         state = self._state
         live = await self._read_back(observed, state.canary)
         if state.phase is not Phase.ROLLING_BACK:
-            state = abort(observed.plan, state, live, reason="PolicyDeleted", message="Its policy was deleted.")
+            message = f"{state.canary} was being judged when its policy was deleted"
+            state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
         if state.intent is not None:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
             await self._writer.patch(observed.virtual_service, operations)
             state = settle(state, await self._read_back(observed, state.canary), now_s=None)
-        self._state = state = stamp_notices(state, self._services.clock.now_s())
-        self._reporter.offer(obj, state, receivers=observed.policy.spec.alerts)
+        self._tell(obj, state)
         return state.phase is Phase.ROLLED_BACK
+
+    def _to_be_restored(self, observed: Observed) -> bool:
+        kept = observed.policy.spec.on_delete is OnDelete.KEEP or observed.plan.observe_only
+        return self._state.phase in IN_FLIGHT and not kept
+
+    def _tell(self, obj: Object, state: RolloutState) -> None:
+        """Tell people of what happened to a policy that has no status any more."""
+        self._state = state = stamp_notices(state, self._services.clock.now_s())
+        self._reporter.offer(obj, state)
 
     @property
     def key(self) -> str:
         """`namespace/name`, as logs and orders name the policy."""
         return f"{self.ref.namespace}/{self.ref.name}"
-
-
-def _telemetry_now(answer: JudgeAnswer | None) -> float | None:
-    return answer.health.now_s if answer is not None else None
-
-
-def _snapshot(
-    observed: Observed,
-    state: RolloutState,
-    answer: JudgeAnswer | None,
-    *,
-    elapsed_s: float,
-    capacity: CapacityView | None,
-) -> tuple[RolloutState, Snapshot]:
-    """Join what is there with the judge's answer, if that still answers the question of the present step."""
-    assessment = None
-    if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
-        assessment = answer.assessment
-        state = replace(
-            state,
-            judged_until_s=answer.judged_until_s,
-            interval_s=answer.interval_s,
-            dispersion=answer.order.dispersion or state.dispersion,
-        )
-    return state, Snapshot(
-        target=observed.target.view,
-        elapsed_s=elapsed_s,
-        telemetry=answer.health if answer is not None else None,
-        assessment=assessment,
-        strays=answer.strays if answer is not None else "",
-        capacity=capacity,
-    )

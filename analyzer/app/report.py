@@ -9,7 +9,7 @@ from analyzer.app.alerts import alert_of, event_of
 from analyzer.app.leadership import Leadership
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import evidence_summary, timestamp
-from analyzer.core.rollout import Notice, RolloutState
+from analyzer.core.rollout import Notice, Phase, RolloutState
 from analyzer.errors import ConflictError, LeadershipLost, SerinError
 from analyzer.ports import EVENT, Alert, Cluster, Object
 
@@ -38,9 +38,7 @@ class Reporter:
         self._events = events  # a dry run writes none: it may have no permission to
         self._event_tries: dict[Notice, int] = {}
 
-    async def publish(
-        self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...], at_s: float
-    ) -> RolloutState:
+    async def publish(self, obj: Object, state: RolloutState, *, at_s: float) -> RolloutState:
         """Offer all notices, and return the state without those that are delivered or given up.
 
         Raises
@@ -48,21 +46,21 @@ class Reporter:
         LeadershipLost
             Another replica leads, or may by now: it has the notices from `.status`.
         """
-        self.offer(obj, state, receivers=receivers)
+        self.offer(obj, state)
         await self._write_events(obj, state.notices, at_s=at_s)
-        remaining = tuple(n for n in state.notices if not self._is_done(obj, n, state=state, receivers=receivers))
+        remaining = tuple(n for n in state.notices if not self._is_done(obj, n, state=state))
         self._event_tries = {notice: self._event_tries[notice] for notice in remaining if notice in self._event_tries}
         return replace(state, notices=remaining)
 
-    def offer(self, obj: Object, state: RolloutState, *, receivers: tuple[str, ...]) -> None:
+    def offer(self, obj: Object, state: RolloutState) -> None:
         """Offer all notices to people, without writing Events."""
         for notice in state.notices:
-            alert = _alert(obj, notice, state=state, receivers=receivers)
+            alert = _alert(obj, notice, state=state)
             if alert is not None:
                 self._outbox.offer(alert)
 
-    def _is_done(self, obj: Object, notice: Notice, *, state: RolloutState, receivers: tuple[str, ...]) -> bool:
-        alert = _alert(obj, notice, state=state, receivers=receivers)
+    def _is_done(self, obj: Object, notice: Notice, *, state: RolloutState) -> bool:
+        alert = _alert(obj, notice, state=state)
         settled = alert is None or self._outbox.is_settled(alert)
         return settled and self._event_tries.get(notice, 0) >= _EVENT_TRIES
 
@@ -88,9 +86,12 @@ class Reporter:
             self._event_tries[notice] = _EVENT_TRIES
 
 
-def _alert(obj: Object, notice: Notice, *, state: RolloutState, receivers: tuple[str, ...]) -> Alert | None:
-    metadata = obj["metadata"]
-    details = {"phase": state.phase.value, "weights": list(state.weights), "evidence": evidence_summary(state.evidence)}
-    return alert_of(
-        notice, namespace=metadata["namespace"], name=metadata["name"], receivers=receivers, details=details
-    )
+def _alert(obj: Object, notice: Notice, *, state: RolloutState) -> Alert | None:
+    details = {
+        "phase": state.phase.value,
+        "cause": state.reason,
+        "weights": list(state.weights),
+        "evidence": evidence_summary(state.evidence),
+    }
+    ended = {"RolledBack"} if state.phase is Phase.ROLLED_BACK else set()
+    return alert_of(notice, obj, still=tuple(sorted(state.told | ended)), details=details)

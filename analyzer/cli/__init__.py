@@ -2,14 +2,22 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from analyzer.cli.grouped import Grouped
+from analyzer.cli.lint import lint
+from analyzer.cli.people.commands import add_commands
 from analyzer.cli.studies import calibrate, plan, replay
+
+POLICIES: Final = "Policies"
+RELEASES: Final = "Before and after a release"
+DAEMON: Final = "The daemon"
 
 app = typer.Typer(
     name="serin",
+    cls=Grouped,
     help="Automated canary analysis for Istio: proves harm or harmlessness and moves the weights.",
     no_args_is_help=True,
     add_completion=True,
@@ -23,9 +31,6 @@ class Draft(StrEnum):
 
     DRAFT_07 = "draft-07"
     DRAFT_2020_12 = "2020-12"
-
-
-EXIT_FINDINGS = 1
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
@@ -46,30 +51,11 @@ def serin(
     """Automated canary analysis for Istio: proves harm or harmlessness and moves the weights."""
 
 
-@app.command(short_help="Check policies and what they point to.")
-def lint(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Files or folders; `-` reads standard input.", show_default=False),
-    ],
-) -> None:
-    """Check policies, and what they point to where it is among the files.
-
-    Prints `file:line:column CODE message` with a mend. Exit code 0: nothing is wrong (warnings may be); 1: something is.
-    """
-    import sys
-
-    from analyzer.policy.findings import format_findings, has_errors
-    from analyzer.policy.lint import lint_files
-
-    stdin = sys.stdin.read() if Path("-") in files else None
-    findings = lint_files(files, stdin=stdin)
-    typer.echo(format_findings(findings), nl=False)
-    if has_errors(findings):
-        raise typer.Exit(EXIT_FINDINGS)
+add_commands(app, panel="On call")
+app.command(short_help="Check policies and what they point to.", rich_help_panel=POLICIES)(lint)
 
 
-@app.command()
+@app.command(rich_help_panel=POLICIES)
 def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
@@ -95,7 +81,12 @@ def schema(
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
-@app.command(short_help="Run the daemon.")
+app.command(short_help="What a policy will do, by simulation.", rich_help_panel=RELEASES)(plan)
+app.command(short_help="Recorded telemetry through the same judge.", rich_help_panel=RELEASES)(replay)
+app.command(short_help="False rollbacks on your own service's past.", rich_help_panel=RELEASES)(calibrate)
+
+
+@app.command(short_help="Run it.", rich_help_panel=DAEMON)
 def run(
     prometheus: Annotated[
         str, typer.Option(help="Where Prometheus is, without /api/v1.", metavar="URL", envvar="SERIN_PROMETHEUS")
@@ -223,7 +214,7 @@ def run(
     )
 
 
-@app.command(short_help="Play three releases on real traffic.")
+@app.command(short_help="Play three releases on real traffic.", rich_help_panel=DAEMON)
 def demo(
     release: Annotated[
         str | None,
@@ -242,11 +233,6 @@ def demo(
     from analyzer.cli.demo import play_demo
 
     raise typer.Exit(play_demo(release, plain=plain, log_file=log_file))
-
-
-app.command(short_help="What a policy will do, by simulation.")(plan)
-app.command(short_help="Recorded telemetry through the same judge.")(replay)
-app.command(short_help="False rollbacks on your own service's past.")(calibrate)
 
 
 def main() -> None:

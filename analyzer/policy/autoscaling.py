@@ -1,12 +1,14 @@
 """Settings of autoscalers that make a rollback dangerous (semantics.md §3); all of them are warnings."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from analyzer.policy.findings import Code, Path, Problem, Severity
 from analyzer.policy.mesh import Object, get_map, get_maps, name_of
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.quantities import format_duration
+from analyzer.policy.scaling import autoscalers_of, read_scaling
 
 DEFAULT_WINDOW_S = 300
 """Kubernetes' default `behavior.scaleDown.stabilizationWindowSeconds`."""
@@ -15,32 +17,74 @@ _WHERE: Path = ("spec", "target")
 
 
 def check_autoscaling(
-    policy: CanaryPolicy, *, deployments: Sequence[Object], autoscalers: Sequence[Object]
+    policy: CanaryPolicy, *, deployments: Sequence[Object], autoscalers: Sequence[Object], live: bool = False
 ) -> Iterator[Problem]:
-    """Look at the two Deployments of a policy and what scales them."""
-    needed_s = shortest_rollout_s(policy)
+    """Look at the two Deployments of a policy and what scales them; `live`: with what they use now."""
+    scaled = {name_of(d): autoscalers_of(name_of(d), autoscalers) for d in deployments}
     for deployment in deployments:
         name = name_of(deployment)
-        own = [a for a in autoscalers if get_map(a, "spec", "scaleTargetRef").get("name") == name]
-        if not own:
-            message = f"no HorizontalPodAutoscaler scales Deployment {name}: its replicas do not follow the traffic"
-            yield _warn(Code.NO_AUTOSCALER, message, "add one, or size the Deployment for all of the traffic")
+        match scaled[name]:
+            case []:
+                yield _unscaled(name, [name_of(own[0]) for own in scaled.values() if own])
+            case [only]:
+                yield from _check_one(policy, deployment, only)
+            case several:
+                message = f"HorizontalPodAutoscalers {_listed(several)} all scale Deployment {name}: none of them works"
+                yield _warn(Code.AUTOSCALERS_AMBIGUOUS, message, "keep one; it may have several metrics")
+    if live:
+        yield from _too_few_replicas(deployments, autoscalers)
+
+
+def _listed(autoscalers: Iterable[Object]) -> str:
+    return " and ".join(sorted(map(name_of, autoscalers)))
+
+
+def _unscaled(name: str, others: Sequence[str]) -> Problem:
+    """Tell of a version without an HPA; one HPA for both cannot be, for it scales one object."""
+    message = f"no HorizontalPodAutoscaler scales Deployment {name}: its replicas do not follow the traffic"
+    if others:
+        return _warn(Code.NO_AUTOSCALER, message, f"add one of its own: {others[0]} scales the other version alone")
+    return _warn(Code.NO_AUTOSCALER, message, "add one, or size the Deployment for all of the traffic")
+
+
+def _check_one(policy: CanaryPolicy, deployment: Object, autoscaler: Object) -> Iterator[Problem]:
+    name, needed_s = name_of(deployment), shortest_rollout_s(policy)
+    window_s = scale_down_window_s(autoscaler)
+    if window_s is not None and window_s < needed_s:
+        message = (
+            f"HorizontalPodAutoscaler {name_of(autoscaler)} shrinks {name} after {format_duration(window_s)}, and a "
+            f"rollout takes at least {format_duration(needed_s)}: a rollback may find too few replicas"
+        )
+        seconds = min(3600, round(needed_s))
+        yield _warn(Code.SCALE_DOWN_WINDOW, message, f"set `behavior.scaleDown.stabilizationWindowSeconds: {seconds}`")
+    if _scales_by_cpu(autoscaler) and (container := _without_request(deployment)):
+        message = f"container {container} of Deployment {name} requests no CPU: its HorizontalPodAutoscaler cannot work"
+        yield _warn(Code.NO_CPU_REQUEST, message, "add `resources: {requests: {cpu: …}}`")
+
+
+def _too_few_replicas(deployments: Sequence[Object], autoscalers: Sequence[Object]) -> Iterator[Problem]:
+    """Compare what both versions use now, which together is all of the traffic, with what each may grow to.
+
+    Idle pods use a little too, so that an HPA just large enough may be warned of.
+    """
+    found = [(read_scaling(d, autoscalers), int(get_map(d, "status").get("readyReplicas", 0))) for d in deployments]
+    total: dict[str, float] = {}
+    for scaling, ready in found:
+        for metric, use in zip(scaling.scaler.metrics if scaling.scaler else (), scaling.use, strict=False):
+            total[metric.name] = total.get(metric.name, 0.0) + ready * (use or 0.0)
+    for deployment, (scaling, _ready) in zip(deployments, found, strict=True):
+        scaler = scaling.scaler
+        if scaler is None or not scaler.metrics:
             continue
-        window_s = scale_down_window_s(own[0])
-        if window_s is not None and window_s < needed_s:
+        needs = [(total[m.name] / m.wanted, total[m.name] / m.target.per_pod) for m in scaler.metrics]
+        least, need = max(needs)
+        if least > scaler.max_replicas:
             message = (
-                f"HorizontalPodAutoscaler {name_of(own[0])} shrinks {name} after {format_duration(window_s)}, and a "
-                f"rollout takes at least {format_duration(needed_s)}: a rollback may find too few replicas"
+                f"HorizontalPodAutoscaler {scaler.name} ends at {scaler.max_replicas} replicas of {name_of(deployment)}, and "
+                f"all of the traffic of now needs about {math.ceil(need)}: no weight above "
+                f"{math.floor(100 * scaler.max_replicas / least)} % fits"
             )
-            seconds = min(3600, round(needed_s))
-            yield _warn(
-                Code.SCALE_DOWN_WINDOW, message, f"set `behavior.scaleDown.stabilizationWindowSeconds: {seconds}`"
-            )
-        if _scales_by_cpu(own[0]) and (container := _without_request(deployment)):
-            message = (
-                f"container {container} of Deployment {name} requests no CPU: its HorizontalPodAutoscaler cannot work"
-            )
-            yield _warn(Code.NO_CPU_REQUEST, message, "add `resources: {requests: {cpu: …}}`")
+            yield _warn(Code.MAX_REPLICAS_TOO_FEW, message, f"set `maxReplicas: {math.ceil(need)}`, or more")
 
 
 _FEWEST_AUTO: Final = 4
@@ -64,13 +108,14 @@ def scale_down_window_s(autoscaler: Object) -> float | None:
 
 
 def _scales_by_cpu(autoscaler: Object) -> bool:
+    """Tell whether a metric is a share of the CPU request; without any metric, Kubernetes takes that of CPU."""
     metrics = get_maps(autoscaler, "spec", "metrics")
-    target = any(
-        get_map(metric, "resource").get("name") == "cpu"
-        and get_map(metric, "resource", "target").get("averageUtilization") is not None
-        for metric in metrics
+    if not metrics:
+        return True
+    bodies = [get_map(metric, kind) for metric in metrics for kind in ("resource", "containerResource")]
+    return any(
+        body.get("name") == "cpu" and get_map(body, "target").get("averageUtilization") is not None for body in bodies
     )
-    return target or get_map(autoscaler, "spec").get("targetCPUUtilizationPercentage") is not None
 
 
 def _without_request(deployment: Object) -> str | None:

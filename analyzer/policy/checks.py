@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Final
 
 from analyzer.policy.autoscaling import check_autoscaling
-from analyzer.policy.findings import Code, Finding, Problem, Severity, Subject
-from analyzer.policy.load import Document
+from analyzer.policy.findings import Code, Finding, Problem, Severity, Subject, dotted, suggest
+from analyzer.policy.load import CLUSTER, Document
 from analyzer.policy.mesh import Object, check_virtual_service, get_list, get_map, name_of, namespace_of, rules_for
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget, check_weights, resolve_routes
@@ -15,38 +16,67 @@ from analyzer.policy.target import VersionTarget, check_workloads, resolve_workl
 from analyzer.policy.versions import Version
 
 
-def check_against(item: Document, policy: CanaryPolicy, *, others: Sequence[Document]) -> list[Finding]:
-    """Check a policy against what else was read; nothing to say where its VirtualService is not among it."""
+def check_against(
+    item: Document, policy: CanaryPolicy, *, others: Sequence[Document], live: bool = False
+) -> list[Finding]:
+    """Check a policy against what else was read.
+
+    Without its VirtualService there is nothing to say, unless `others` holds all that is in the cluster (`live`): then what
+    is not there is missing.
+    """
     namespace = policy.metadata.namespace
     near = _nearest(item, [other for other in others if namespace_of(other.value) == namespace])
-    services = [
-        other
-        for other in near
-        if _is(other, "networking.istio.io", "VirtualService")
-        and name_of(other.value) == policy.spec.target.virtual_service
-    ]
-    if not services:
-        return []
-    virtual_service = services[0]
+    name = policy.spec.target.virtual_service
+    services = [other for other in near if _is(other, "networking.istio.io", "VirtualService")]
+    virtual_service = next((other for other in services if name_of(other.value) == name), None)
+    if virtual_service is None:
+        return [_no_virtual_service(item, namespace, name, services)] if live else []
     problems = check_virtual_service(virtual_service.value)
     routes = resolve_routes(policy, virtual_service.value)
     if isinstance(routes, list):
         problems += routes
     else:
         versions, stages = routes
-        problems += check_weights(policy, stages) + _workloads(policy, versions, near=near)
+        problems += check_weights(policy, stages) + _workloads(policy, versions, near=near, live=live)
         problems += _regex_traps(virtual_service.value, stages)
-    place = {Subject.POLICY: item, Subject.VIRTUAL_SERVICE: virtual_service}
-    return [place[p.subject].finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in problems]
+    return [_finding(item, virtual_service, problem) for problem in problems]
+
+
+def _no_virtual_service(item: Document, namespace: str, name: str, others: Sequence[Document]) -> Finding:
+    message = f"there is no VirtualService {namespace}/{name}"
+    mend = suggest(name, [name_of(other.value) for other in others])
+    path = ("spec", "target", "virtualService")
+    return item.finding(Code.VIRTUAL_SERVICE_MISSING, message, mend, path=path)
+
+
+def _finding(item: Document, virtual_service: Document, problem: Problem) -> Finding:
+    """Place a problem in its file; one of a VirtualService that has none, where the policy names it."""
+    if problem.subject is Subject.POLICY:
+        place, message, path = item, problem.message, problem.path
+    elif virtual_service.file != CLUSTER:
+        place, message, path = virtual_service, problem.message, problem.path
+    else:
+        there = f"VirtualService {name_of(virtual_service.value)} in the cluster, {dotted(problem.path)}"
+        place, message, path = item, f"{there}: {problem.message}", ("spec", "target", "virtualService")
+    return place.finding(problem.code, message, problem.mend, path=path, severity=problem.severity)
 
 
 def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
-    """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects)."""
+    """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects).
+
+    What is in the files is to be applied, and counts before what is in the cluster; but the cluster knows its status.
+    """
     folder = FilePath(item.file).parent
-    ordered = sorted(others, key=lambda other: (other.file != item.file, FilePath(other.file).parent != folder))
+
+    def distance(other: Document) -> tuple[bool, bool, bool]:
+        return other.file == CLUSTER, other.file != item.file, FilePath(other.file).parent != folder
+
     unique: dict[tuple[str, str], Document] = {}
-    for other in ordered:
-        unique.setdefault((str(other.value.get("kind")), name_of(other.value)), other)
+    for other in sorted(others, key=distance):
+        key = str(other.value.get("kind")), name_of(other.value)
+        first = unique.setdefault(key, other)
+        if other.file == CLUSTER and first is not other:
+            unique[key] = replace(first, value={**first.value, "status": other.value.get("status")})
     return list(unique.values())
 
 
@@ -55,8 +85,10 @@ def _is(item: Document, group: str, kind: str) -> bool:
     return item.value.get("kind") == kind and (api_version.rpartition("/")[0] == group)
 
 
-def _workloads(policy: CanaryPolicy, versions: Sequence[Version], *, near: Sequence[Document]) -> list[Problem]:
-    """Check what runs behind the versions, as far as such objects are among the files."""
+def _workloads(
+    policy: CanaryPolicy, versions: Sequence[Version], *, near: Sequence[Document], live: bool
+) -> list[Problem]:
+    """Check what runs behind the versions; without a cluster, as far as such objects are among the files."""
     all_rules = _all(near, "networking.istio.io", "DestinationRule")
     services = _all(near, "", "Service")
     deployments = _all(near, "apps", "Deployment")
@@ -69,7 +101,7 @@ def _workloads(policy: CanaryPolicy, versions: Sequence[Version], *, near: Seque
             version, policy.spec.target, destination_rules=rules, services=services, deployments=deployments
         )
         if isinstance(found, list):
-            problems += [problem for problem in found if present.get(problem.code, True)]
+            problems += [problem for problem in found if live or present.get(problem.code, True)]
         else:
             behind.append(found)
     if len(behind) == 2:
@@ -77,7 +109,7 @@ def _workloads(policy: CanaryPolicy, versions: Sequence[Version], *, near: Seque
     autoscalers = _all(near, "autoscaling", "HorizontalPodAutoscaler")
     names = {version.deployment for version in behind}
     known = [deployment for deployment in deployments if name_of(deployment) in names]
-    return [*problems, *check_autoscaling(policy, deployments=known, autoscalers=autoscalers)]
+    return [*problems, *check_autoscaling(policy, deployments=known, autoscalers=autoscalers, live=live)]
 
 
 def _all(items: Sequence[Document], group: str, kind: str) -> list[Object]:

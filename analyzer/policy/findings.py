@@ -39,10 +39,9 @@ class Code(StrEnum):
     WRONG_UNIT = "SRN104"  # a duration or percentage without its unit
     WEIGHTS = "SRN105"  # the steps of a stage do not lead from little to everything
     CONTRADICTION = "SRN106"  # two fields cannot both be meant
-    NOT_YET = "SRN107"  # a field of the schema whose behaviour this version does not have
 
     # The policy and its VirtualService
-    VIRTUAL_SERVICE_MISSING = "SRN201"  # (in a cluster) there is no such VirtualService
+    VIRTUAL_SERVICE_MISSING = "SRN201"  # (with --cluster) there is no such VirtualService
     UNSUPPORTED_ROUTE = "SRN202"  # tcp, tls or delegate routes
     DUPLICATE_ROUTE = "SRN203"  # a route name twice
     DUPLICATE_DESTINATION = "SRN204"  # a destination twice in one route
@@ -69,8 +68,11 @@ class Code(StrEnum):
     NO_AUTOSCALER = "SRN401"  # warning: nothing scales the version
     SCALE_DOWN_WINDOW = "SRN402"  # warning: stable shrinks while the canary is still judged
     NO_CPU_REQUEST = "SRN403"  # warning: the HPA cannot work without it
+    AUTOSCALERS_AMBIGUOUS = "SRN404"  # warning: several HPAs scale one Deployment, so none of them does
+    MAX_REPLICAS_TOO_FEW = "SRN405"  # warning: under `maxReplicas` the version can never carry a stage
     REGEX_COOKIE_SPACE = "SRN411"  # warning: misses cookies after the first
     REGEX_DOT = "SRN412"  # warning: an unescaped dot matches anything
+    SHORT_WINDOW = "SRN421"  # warning: hours that are over before a step's dwell is
     LIMIT_BELOW_FLOOR = "SRN413"  # warning: a limit so low that the comparison tolerates more
     LIMIT_BETWEEN_EDGES = (
         "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not
@@ -166,3 +168,8 @@ def format_findings(findings: Iterable[Finding]) -> str:
 def has_errors(findings: Iterable[Finding]) -> bool:
     """Tell whether anything is worse than a warning."""
     return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def hardened(findings: Iterable[Finding]) -> list[Finding]:
+    """Take warnings for errors."""
+    return [finding._replace(severity=Severity.ERROR) for finding in findings]

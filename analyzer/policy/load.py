@@ -66,6 +66,16 @@ class Document:
             yield Document(self.file, entry, self.node, odd, prefix)
 
 
+CLUSTER: Final = "<cluster>"
+"""The "file" of what was listed from a cluster."""
+
+
+def from_cluster(value: Any) -> Document:  # noqa: ANN401  JSON
+    """Make a document of an object that the API server gave: it has no place in a text."""
+    mark = yaml.Mark(CLUSTER, 0, 0, 0, None, 0)
+    return Document(CLUSTER, value, yaml.MappingNode("tag:yaml.org,2002:map", [], mark, mark))
+
+
 _AT_KEY: Final = {Code.UNKNOWN_FIELD, Code.MISSING_FIELD, Code.DUPLICATE_KEY}
 
 

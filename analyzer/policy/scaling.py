@@ -55,7 +55,7 @@ class Scaling:
 def read_scaling(deployment: Object, autoscalers: Iterable[Object]) -> Scaling:
     """Find and read the HPA of a Deployment."""
     name = name_of(deployment)
-    own = [a for a in autoscalers if _scales(a, name)]
+    own = autoscalers_of(name, autoscalers)
     if not own:
         return Scaling(None, unknown=f"no HorizontalPodAutoscaler scales Deployment {name}")
     if len(own) > 1:
@@ -66,9 +66,10 @@ def read_scaling(deployment: Object, autoscalers: Iterable[Object]) -> Scaling:
     return _read(own[0], deployment)
 
 
-def _scales(autoscaler: Object, deployment: str) -> bool:
-    target = get_map(autoscaler, "spec", "scaleTargetRef")
-    return target.get("kind", "Deployment") == "Deployment" and target.get("name") == deployment
+def autoscalers_of(deployment: str, autoscalers: Iterable[Object]) -> list[Object]:
+    """Give the HPAs that scale the Deployment of that name; more than one is one too many."""
+    targets = ((a, get_map(a, "spec", "scaleTargetRef")) for a in autoscalers)
+    return [a for a, ref in targets if ref.get("kind", "Deployment") == "Deployment" and ref.get("name") == deployment]
 
 
 def _read(autoscaler: Object, deployment: Object) -> Scaling:
@@ -113,8 +114,7 @@ def _metric(metric: Object, deployment: Object, behaviour: Object) -> Metric | s
         return _resource(name, target, request=request, tolerance=tolerance)
     average = quantity(target.get("averageValue"))
     if kind in {"Pods", "Object"} and average:
-        # How much a pod bears beyond its target nobody said.
-        return Metric(name, Target(average, tolerance=tolerance), saturation=average * (1.0 + tolerance))
+        return Metric.without_limit(name, Target(average, tolerance=tolerance))
     return name
 
 
@@ -127,8 +127,7 @@ def _resource(name: str, target: Object, *, request: float | None, tolerance: fl
             saturation=max(request, request * utilisation / 100),
         )
     if average:
-        least = average * _MILLI * (1.0 + tolerance)
-        return Metric(name, Target(average * _MILLI, tolerance=tolerance), saturation=max(request or 0.0, least))
+        return Metric.without_limit(name, Target(average * _MILLI, tolerance=tolerance), known=request or 0.0)
     return f"{name} without a request"
 
 

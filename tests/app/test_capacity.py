@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from analyzer.app.reserve import ANNOTATION
 from analyzer.core.rollout import HoldReason
 from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Ref
@@ -125,18 +123,6 @@ async def test_a_service_too_large_for_the_canarys_hpa_is_refused_before_the_fir
     assert mesh.weights()["v2"] == 0
     assert "maxReplicas" in loop.state.message
     assert told(loop).count("CapacityNeverFits") == 1
-
-
-@pytest.mark.parametrize("broken", ["no hpa", "no metric"])
-async def test_where_capacity_is_unknown_the_rollout_goes_on(broken: str) -> None:
-    loop = scaling_loop()
-    mesh = mesh_of(loop)
-    mesh.startup_s = 0.0
-    if broken == "no hpa":
-        mesh.set_policy(capacity={"mode": "gate"})
-        mesh.ready["v2"] = 5
-        mesh._scale = lambda version: None  # type: ignore[method-assign]
-    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
 
 
 # --- the reserve ----------------------------------------------------------------------------------------------------------

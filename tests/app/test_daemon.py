@@ -257,7 +257,7 @@ async def test_a_refused_rollback_pages_at_once_with_the_command_and_is_made_as_
         (page,) = serin.sink.sent
         assert (page.reason, page.severity) == ("CannotRollBack", "page")
         assert "denied the request" in page.what
-        assert page.to_do.startswith("By hand: kubectl -n helloworld patch virtualservice helloworld --type=json -p '[")
+        assert page.command.startswith("kubectl -n helloworld patch virtualservice helloworld --type=json -p '[")
         assert mesh.weights()["v2"] > 0
         mesh.cluster.admission = allowed
         await serin.until(lambda: mesh.weights()["v2"] == 0)
@@ -325,7 +325,7 @@ async def test_a_dry_run_writes_nothing_at_all() -> None:
     async with running(mesh, dry_run=True) as serin:
         await serin.until(lambda: bool(serin.sink.sent))
         assert "v2 fails" in serin.sink.sent[0].what
-        assert serin.sink.sent[0].done == "Nothing: the policy only observes."
+        assert serin.sink.sent[0].done.startswith("Nothing: Serin only observes here")
     assert (mesh.read(ROUTE), mesh.read(POLICY)) == before
 
 

@@ -273,8 +273,8 @@ def test_a_rollback_due_while_the_server_is_away_is_paged_once_and_made_when_it_
         await serin.live(60)
         assert serin.weights == [10]
         assert serin.told() == {"CannotRollBack": 1}
-        assert "kubectl -n helloworld patch virtualservice" in serin.sink.sent[0].to_do
-        assert "serin.dev/epoch" not in serin.sink.sent[0].to_do  # a person's patch is not ours
+        assert "kubectl -n helloworld patch virtualservice" in serin.sink.sent[0].command
+        assert "serin.dev/epoch" not in serin.sink.sent[0].command  # a person's patch is not ours
         leader.cut = other.cut = False
         assert await serin.until(lambda: serin.weights[-1] == 0) <= 5
         await serin.until(lambda: serin.phase == "RolledBack")

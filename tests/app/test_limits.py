@@ -18,7 +18,7 @@ def both(behaviour: Behaviour, **limits: str) -> Loop:
 @pytest.mark.parametrize(
     ("behaviour", "limits", "says"),
     [
-        (Behaviour(error_rate=0.08), {"errorRate": "5%"}, "requests, and spec.judge.limits.errorRate allows 5 %,"),
+        (Behaviour(error_rate=0.08), {"errorRate": "5%"}, "), and spec.judge.limits.errorRate allows 5 %,"),
         (
             Behaviour(median_ms=600.0),
             {"p99": "800ms"},

@@ -71,7 +71,7 @@ BAD = [
     ("a duration without a unit", POLICY + "  judge: {bake: 10}\n", "6:17 SRN104", "`10s`"),
     ("an empty file", "", "1:1 SRN004", "empty"),
     ("another kind", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "SRN005", "CanaryPolicy"),
-    ("a field whose time has not come", POLICY + "  approval: [50]\n", "SRN107", "approval"),
+    ("an approval of nothing", POLICY + "  approval: [51]\n", "6:14 SRN106", "take one of"),
 ]
 
 
@@ -85,6 +85,52 @@ def test_bad_policies_are_refused_with_place_code_and_mend(tmp_path: Path, text:
     assert place in result.stdout
     assert word in result.stdout
     assert "    mend: " in result.stdout
+    assert result.stderr == ""
+
+
+TRAP = (
+    POLICY
+    + """---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+    - match: [{headers: {cookie: {regex: "^(.*?;)?(email=.*)$"}}}]
+      route:
+        - {destination: {host: shop, subset: v1}, weight: 90}
+        - {destination: {host: shop, subset: v2}, weight: 10}
+"""
+)
+
+
+def test_a_warning_is_an_error_when_strict() -> None:
+    assert serin("lint", "-", stdin=TRAP).returncode == 0
+    strict = serin("lint", "--strict", "-", stdin=TRAP)
+    assert strict.returncode == 1
+    assert strict.stdout.startswith("<stdin>:13:42 SRN411 this misses a cookie")
+
+
+@pytest.mark.parametrize("output", ["text", "github", "sarif", "json"])
+def test_findings_have_four_formats(output: str) -> None:
+    good, bad = (serin("lint", "--format", output, "-", stdin=text) for text in (POLICY, POLICY + "  stage: []\n"))
+    assert (good.returncode, bad.returncode) == (0, 1)
+    assert (good.stderr, bad.stderr) == ("", "")
+    assert "SRN101" in bad.stdout
+    if output in {"sarif", "json"}:
+        assert json.loads(good.stdout)
+        assert json.loads(bad.stdout)
+    else:
+        assert good.stdout == ""
+
+
+def test_a_terminal_without_utf_8_is_no_reason_to_fail(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"sh\xffp.yaml")
+    odd.write_text(POLICY + "  ü: []\n")
+    result = serin("lint", odd, PYTHONIOENCODING="ascii")
+    assert result.returncode == 1
+    assert "p.yaml:6:3 SRN101 there is no field" in result.stdout
     assert result.stderr == ""
 
 

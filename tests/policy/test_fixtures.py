@@ -15,7 +15,8 @@ EXPECTED = re.compile(r"# (\d+):(\d+) (SRN\d+) (warning: )?(.*)")
 # Findings that a file with comments cannot show; the tests named have them.
 ELSEWHERE = {
     Code.UNREADABLE,  # test_a_file_that_is_not_there
-    Code.VIRTUAL_SERVICE_MISSING,  # of the daemon: lint does not see the whole cluster
+    Code.VIRTUAL_SERVICE_MISSING,  # with a cluster only: tests/policy/test_lint_cluster.py
+    Code.MAX_REPLICAS_TOO_FEW,  # as above
 }
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
 
-from analyzer.policy.load import load_objects
+from analyzer.policy.findings import Code
+from analyzer.policy.load import load_documents, load_objects
 from analyzer.policy.model import CanaryPolicy
-from analyzer.policy.parse import parse_policy
+from analyzer.policy.parse import parse_policy, read_policy
 from analyzer.policy.schema import Draft, json_schema
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +72,46 @@ def test_examples_point_editors_to_the_schema() -> None:
         modeline = path.read_text().splitlines()[0]
         relative = modeline.removeprefix("# yaml-language-server: $schema=")
         assert (path.parent / relative).resolve() == PUBLISHED
+
+
+# --- by a validator ---------------------------------------------------------------------------------------------------
+
+VALIDATORS: dict[Draft, Any] = {"draft-07": Draft7Validator, "2020-12": Draft202012Validator}
+BEYOND_A_SCHEMA = {Code.CONTRADICTION, Code.WEIGHTS, Code.WRONG_VALUE}
+"""What a schema cannot say, wholly or in part: fields that depend on each other, an order, a range of a percentage."""
+
+
+def policies_in(path: Path) -> list[dict[str, Any]]:
+    documents = load_documents(path.read_text(), file=str(path)).documents
+    return [item.value for document in documents for item in document.items() if is_policy(item.value)]
+
+
+def is_policy(value: object) -> bool:
+    return isinstance(value, dict) and value.get("kind") == "CanaryPolicy"
+
+
+@pytest.mark.parametrize("draft", VALIDATORS)
+def test_the_schema_is_one(draft: Draft) -> None:
+    VALIDATORS[draft].check_schema(json_schema(draft))
+
+
+@pytest.mark.parametrize("draft", VALIDATORS)
+def test_the_examples_are_valid(draft: Draft) -> None:
+    validator = VALIDATORS[draft](json_schema(draft))
+    found = [obj for path in (ROOT / "policies" / "examples").glob("*/policy.yaml") for obj in policies_in(path)]
+    assert found
+    for obj in found:
+        validator.validate(obj)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "policies" / "fixtures").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("draft", VALIDATORS)
+def test_the_schema_refuses_only_what_the_model_refuses(draft: Draft, path: Path) -> None:
+    validator = VALIDATORS[draft](json_schema(draft))
+    for obj in policies_in(path):
+        read = read_policy(obj)
+        refused = not validator.is_valid(obj)
+        if isinstance(read, CanaryPolicy):
+            assert not refused, list(validator.iter_errors(obj))
+        elif not {problem.code for problem in read} <= BEYOND_A_SCHEMA:
+            assert refused, read

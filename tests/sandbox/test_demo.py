@@ -38,7 +38,7 @@ async def test_a_release_full_of_errors_is_played_judged_and_taken_back() -> Non
     assert result.failed_otherwise < 20
     output = text_of(printed)
     assert "It already has 10 % and is adopted there" in output
-    assert "Rolled back v2@" in output
+    assert "Rolled back: v2 fails" in output
 
 
 def frame(**changes: object) -> Frame:

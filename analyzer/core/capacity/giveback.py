@@ -70,6 +70,11 @@ class Giveback:
     seconds: float = 0.0
 
 
+def _about(count: float) -> str:
+    """Write an estimate with two digits: `7,900`."""
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
 def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None, *, left_s: float) -> Giveback:
     """Decide how much traffic goes back now.
 
@@ -111,8 +116,8 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
     hurt_at_once = sum(map(_overload, at_once))
     hurt_ramped = sum(_overload(m) + (whole - m.load) * severity.failing for m in ramped)
     estimates = (
-        f"{pods_carry(stable, stable.ready * one)} of {whole:.4g}; at once about {hurt_at_once:.0f} requests would be hurt, "
-        f"ramped about {hurt_ramped:.0f}"
+        f"{pods_carry(stable, stable.ready * one)} of {whole:.4g}; at once about {_about(hurt_at_once)} requests would fail, "
+        f"step by step about {_about(hurt_ramped)}"
     )
     if hurt_ramped >= _CLEAR_WIN * hurt_at_once:
         return Giveback(

@@ -11,6 +11,7 @@ from typing import Final
 
 from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
 from analyzer.core.rollout import wording
+from analyzer.core.rollout.hearing import hear, promote
 from analyzer.core.rollout.model import (
     HoldReason,
     Problem,
@@ -21,9 +22,10 @@ from analyzer.core.rollout.model import (
     VersionView,
     Weights,
 )
+from analyzer.core.rollout.notices import tell, tell_once, untell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
-from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
+from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse, report
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,
@@ -33,9 +35,6 @@ from analyzer.core.rollout.transitions import (
     intend,
     mend,
     promoted,
-    tell,
-    tell_once,
-    untell,
     watch_telemetry,
     zeroed,
 )
@@ -59,7 +58,9 @@ SUSPICION: Final = math.log(10.0)
 MIN_STEP_INTERVALS: Final = 2
 """One interval may be a coincidence of two scrapes."""
 
-_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY})
+_OF_TELEMETRY: Final = frozenset(
+    {HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY, HoldReason.SCHEDULE, HoldReason.APPROVAL}
+)
 """Holds that stand until telemetry says otherwise; a turn that did not ask it says nothing."""
 
 
@@ -91,7 +92,8 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     RolloutState
         What to remember. With an intent: the weights to write.
     """
-    return pace(plan, _decide(plan, state, snapshot), snapshot.capacity)
+    decided = pace(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot.capacity)
+    return replace(decided, capacity=report(plan, decided, snapshot.capacity))
 
 
 def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
@@ -160,10 +162,9 @@ def _look_for_revision(plan: RolloutPlan, state: RolloutState, target: TargetVie
         return replace(state, message=f"{canary.name} has no Deployment yet.")
     if any(j.version == canary.name and j.revision == canary.revision for j in state.judged):
         return state
-    if plan.suspended:
-        return hold(
-            state, HoldReason.PAUSED, f"Suspended: {canary.name} has a new revision, {canary.revision}, that waits."
-        )
+    if paused := _paused(plan, state):
+        message = f"{paused} {canary.name} has a new revision, {canary.revision}, that waits."
+        return hold(state, HoldReason.PAUSED, message)
     return begin(state, target, stable=stable)
 
 
@@ -183,8 +184,10 @@ def _wait_for_canary(
     state = replace(state, weights=live, waiting_s=state.waiting_s + snapshot.elapsed_s)
     if not canary.settled:
         return _wait_for_pods(plan, state, canary, live)
-    if plan.suspended:
-        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+    if paused := _paused(plan, state):
+        return hold(state, HoldReason.PAUSED, paused)
+    if state.promotion is not None:
+        return promote(plan, state, snapshot, state.promotion)
     blind = _blind(state, snapshot)
     if blind is not None:
         return blind
@@ -199,14 +202,16 @@ def _wait_for_canary(
     if never:
         return never_fits(state, never)
     wanted = next_weights(plan, live)
-    return clear(plan, state, snapshot.capacity, wanted=wanted, reason="CanaryReady", why=f"{state.rollout} is ready")
+    return clear(plan, state, snapshot, wanted=wanted, reason="CanaryReady", why=f"{state.rollout} is ready")
 
 
 def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, live: Weights) -> RolloutState:
     waited = wording.duration(state.waiting_s)
     if state.waiting_s < plan.canary_ready_s:
         return replace(state, reason="CanaryNotReady", message=f"Waits for the pods of {state.rollout} ({waited}).")
-    message = f"{canary.ready_pods} pods of {state.canary} are ready after {waited}, and not all of this revision."
+    message = (
+        f"After {waited} not all pods of {state.canary} are ready with this revision ({canary.ready_pods} are ready)."
+    )
     return abort(plan, state, live, reason="CanaryNotReady", message=message)
 
 
@@ -216,7 +221,7 @@ def _traffic_to_take_away(
     """Everything that ends a rollout. None of it needs telemetry to be there now."""
     if plan.observe_only and (completes(live) or not any_traffic(live)):
         return _ended_by_others(plan, state, live)
-    if state.verdict is Verdict.HARM:
+    if state.verdict is Verdict.HARM and not (state.promotion is not None and state.promotion.force):
         message = wording.culprit(
             state.evidence,
             stable=state.stable,
@@ -234,7 +239,8 @@ def _traffic_to_take_away(
     stable = target.other(state.canary)
     if stable.revision != state.stable_revision:
         message = (
-            f"{state.stable} was changed to {stable.revision or 'nothing'} during the rollout; nothing compares now."
+            f"{state.stable} was changed to {stable.revision or 'nothing'} during the rollout; "
+            f"there is nothing left to compare {state.canary} with."
         )
         return abort(plan, state, live, reason="StableChanged", message=message)
     return None
@@ -243,7 +249,7 @@ def _traffic_to_take_away(
 def _ended_by_others(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
     """In observe mode others move the weights; their 0 or 100 ends the rollout."""
     if completes(live):
-        return promoted(replace(state, weights=live))
+        return promoted(replace(state, weights=live), by_others=True)
     acting = replace(plan, observe_only=False)
     return abort(acting, state, live, reason="TakenOut", message=f"Someone took {state.canary} out of the traffic.")
 
@@ -251,10 +257,13 @@ def _ended_by_others(plan: RolloutPlan, state: RolloutState, live: Weights) -> R
 def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live: Weights) -> RolloutState:
     if plan.observe_only:
         state = replace(state, weights=live)
+    paused = _paused(plan, state)
+    if state.promotion is not None and not paused:
+        return promote(plan, replace(state, weights=live), snapshot, state.promotion)
     if not same(live, state.weights):
-        return _drift(state, live)
-    if plan.suspended:
-        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+        return _restore(state, live) if state.restoring else _drift(plan, state, live)
+    if paused:
+        return hold(state, HoldReason.PAUSED, paused)
     blind = _blind(state, snapshot)
     if blind is not None:
         return blind
@@ -269,15 +278,27 @@ def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live
     return eased if eased is not None else _go(plan, state, snapshot)
 
 
-def _drift(state: RolloutState, live: Weights) -> RolloutState:
+def _paused(plan: RolloutPlan, state: RolloutState) -> str:
+    """Say who lets nothing move forward; empty where nobody does."""
+    return "Suspended by the policy." if plan.suspended else str(state.paused or "")
+
+
+def _restore(state: RolloutState, live: Weights) -> RolloutState:
+    message = f"{show(live)} back to {show(state.weights)}: a person wants the weights as they were."
+    return intend(state, live, state.weights, reason="Restored", message=message)
+
+
+def _drift(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
     message = f"Someone else changed the weights: {state.canary} has {show(live)}, not {show(state.weights)}."
     told = tell_once(
         state,
         HoldReason.DRIFT.value,
         Urgency.NOTICE,
         message,
-        done="Nothing is moved until the weights are back; a rollback would still be made.",
-        to_do=f"Give {state.canary} {show(state.weights)} again, or take it to zero and change its template.",
+        title=f"Held: someone else changed the weights, {state.canary} has {show(live)} instead of {show(state.weights)}",
+        done="Nothing is moved until the weights are back, and nobody's change is undone; a rollback would still be made.",
+        to_do=f"Find out who it was (a GitOps tool, a colleague). To go on from what is there: `serin resume {plan.called} "
+        f"--adopt`. To give {state.canary} {show(state.weights)} again (or `--restore`):",
     )
     return hold(told, HoldReason.DRIFT, message)
 
@@ -287,7 +308,8 @@ def _back(state: RolloutState, snapshot: Snapshot) -> RolloutState:
     if HoldReason.DRIFT.value not in state.told or snapshot.telemetry is None:
         return state
     back = replace(state, weights_since_s=snapshot.telemetry.now_s)
-    return untell(back, HoldReason.DRIFT.value, "The weights are as they should be again.")
+    what = f"The weights are as they should be again ({show(state.weights)}); judging goes on."
+    return untell(back, HoldReason.DRIFT.value, what, urgency=Urgency.NOTICE)
 
 
 def _blind(state: RolloutState, snapshot: Snapshot) -> RolloutState | None:
@@ -304,14 +326,14 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
     assert snapshot.assessment is not None, "without an assessment nothing goes forward"
     evidence = snapshot.assessment.evidence
     if is_under_way(state) and evidence.log_e < SUSPICION:
-        return follow(plan, state, snapshot.capacity, reason=state.reason, why="cleared before")
+        return follow(plan, state, snapshot, reason=state.reason, why="cleared before")
     bake = state.phase is Phase.BAKING
     dwell_s = plan.bake_s if bake else plan.dwell_min_s
     watched = f"{wording.duration(evidence.step_seconds)} at {show(state.weights)}"
     if evidence.step_seconds < dwell_s or evidence.step_intervals < MIN_STEP_INTERVALS:
         return replace(state, message=f"Watches: {watched}, at least {wording.duration(dwell_s)}.")
     if evidence.log_e >= SUSPICION:
-        return replace(state, message=f"Suspicious, watches on: {wording.harm(evidence)}.")
+        return replace(state, message=f"Suspicious, watches on. {wording.harm(evidence)}.")
     if bake:
         return _advance(plan, state, snapshot, reason="Baked", why=f"no harm in {watched}")
     if state.verdict is Verdict.PROVEN:
@@ -319,8 +341,9 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
         return _advance(plan, state, snapshot, reason="Proven", why=why)
     entry = entry_weights(plan, state.weights, canary_rps=evidence.step_canary_requests / evidence.step_seconds)
     if not same(entry, state.weights) and min(evidence.proof.values(), default=0.0) > 0.0:
+        state = _unproven(state)
         why = f"{show(state.weights)} are too few requests to prove anything by"
-        return clear(plan, state, snapshot.capacity, wanted=entry, reason="Entry", why=why)
+        return clear(plan, state, snapshot, wanted=entry, reason="Entry", why=why)
     if evidence.step_seconds < plan.dwell_max_s:
         return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
     return _inconclusive(plan, state, snapshot, evidence, watched)
@@ -333,13 +356,19 @@ def _inconclusive(
     match plan.on_inconclusive:
         case OnInconclusive.ADVANCE:
             why = f"no verdict in {watched}, {lacking}; onInconclusive: advance"
-            return _advance(plan, state, snapshot, reason="Unproven", why=why)
+            return _advance(plan, _unproven(state), snapshot, reason="Unproven", why=why)
         case OnInconclusive.ROLLBACK:
             return abort(
                 plan, state, state.weights, reason="Inconclusive", message=f"No verdict in {watched}; {lacking}."
             )
         case OnInconclusive.HOLD:
             return replace(state, message=f"No verdict in {watched}; {lacking}; onInconclusive: hold.")
+
+
+def _unproven(state: RolloutState) -> RolloutState:
+    """Remember that the canary goes on from here without proof."""
+    weight = state.weights[active_stage(state.weights)]
+    return state if weight in state.unproven else replace(state, unproven=(*state.unproven, weight))
 
 
 def _advance(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reason: str, why: str) -> RolloutState:
@@ -351,4 +380,4 @@ def _advance(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reas
         return tell(baking, "Baking", Urgency.EVENT, message)
     if plan.observe_only:
         return replace(state, message=f"Would go on to {show(wanted)}: {why}.")
-    return clear(plan, state, snapshot.capacity, wanted=wanted, reason=reason, why=why)
+    return clear(plan, state, snapshot, wanted=wanted, reason=reason, why=why)

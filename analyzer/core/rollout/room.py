@@ -10,13 +10,16 @@ from typing import Final
 from analyzer.core.capacity import Gate, Load, Passage, Severity, admit, plan_giveback
 from analyzer.core.capacity.demand import carries, pods_carry, saturates
 from analyzer.core.capacity.gate import largest_fit
+from analyzer.core.capacity.report import CapacityReport, report_passage, report_version
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import wording
-from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Urgency, Weights
-from analyzer.core.rollout.phases import Phase
+from analyzer.core.rollout.approval import ask, stop_asking, without_asking
+from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Snapshot, Urgency, Weights
+from analyzer.core.rollout.notices import headline, tell_once, untell
+from analyzer.core.rollout.phases import JUDGED, Phase
 from analyzer.core.rollout.plan import RolloutPlan
-from analyzer.core.rollout.transitions import hold, intend, tell_once, untell, urgency_of
-from analyzer.core.rollout.weights import FULL, active_stage, same, show
+from analyzer.core.rollout.transitions import hold, intend, urgency_of
+from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, next_weights, same, show
 
 NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
@@ -26,10 +29,19 @@ _SLOW: Final = 0.25
 
 
 def clear(
-    plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, *, wanted: Weights, reason: str, why: str
+    plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, wanted: Weights, reason: str, why: str
 ) -> RolloutState:
-    """Go to `wanted` as far as ready pods allow it now, and remember it for later."""
-    return follow(plan, replace(state, cleared=wanted), capacity, reason=reason, why=why)
+    """Go to `wanted` as far as the hour, people and ready pods allow it now; what pods do not allow is remembered for later."""
+    if snapshot.closed:
+        return _closed(state, snapshot, wanted, why)
+    free = without_asking(plan, state, wanted)
+    if free is None:
+        return ask(plan, state, wanted, why=why)
+    return follow(plan, replace(stop_asking(state), cleared=free), snapshot, reason=reason, why=why)
+
+
+def _closed(state: RolloutState, snapshot: Snapshot, wanted: Weights, why: str) -> RolloutState:
+    return hold(state, HoldReason.SCHEDULE, f"Cleared for {show(wanted)} ({why}); {snapshot.closed}.")
 
 
 def is_under_way(state: RolloutState) -> bool:
@@ -37,14 +49,22 @@ def is_under_way(state: RolloutState) -> bool:
     return bool(state.cleared) and not same(state.cleared, state.weights)
 
 
-def follow(
+def follow(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reason: str, why: str) -> RolloutState:
+    """Go on towards what was cleared, if this is the hour for it."""
+    if snapshot.closed:
+        return _closed(state, snapshot, state.cleared, why)
+    return as_pods_allow(plan, state, snapshot.capacity, reason=reason, why=why)
+
+
+def as_pods_allow(
     plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, *, reason: str, why: str
 ) -> RolloutState:
-    """Go on towards what was cleared."""
+    """Go on towards what was cleared, at whatever hour."""
     wanted = state.cleared
     passage = _passage(plan, state, capacity, wanted)
     if passage.gate is Gate.OPEN:
-        through = untell(state, NEVER, f"{state.canary} has room for {show(wanted)} now.")
+        what = f"{state.canary} has room for {show(wanted)} now; the rollout goes on."
+        through = untell(state, NEVER, what, urgency=Urgency.NOTICE)
         message = f"{show(state.weights)} to {show(wanted)}: {why}."
         return intend(through, state.weights, wanted, reason=reason, message=message)
     if passage.gate is Gate.PART:
@@ -61,9 +81,12 @@ def never_fits(state: RolloutState, why: str) -> RolloutState:
         state,
         NEVER,
         Urgency.NOTICE,
-        f"{state.canary} cannot get all of the traffic: {why}.",
-        done=f"The weights stay at {show(state.weights)}.",
-        to_do="Raise maxReplicas of its HorizontalPodAutoscaler; the rollout then goes on by itself.",
+        f"{why[:1].upper()}{why[1:]}.",
+        title=f"{state.canary} waits at {show(state.weights)} for pods that its autoscaler will never start",
+        done=f"The weights stay at {show(state.weights)}"
+        + (f"; {state.canary} is still judged, and would be rolled back." if any_traffic(state.weights) else "."),
+        to_do="Raise maxReplicas of its HorizontalPodAutoscaler (HPA), or do what is said above; the rollout then goes on by "
+        "itself. What the autoscalers say now:",
     )
     return hold(told, HoldReason.CAPACITY, f"{why[:1].upper()}{why[1:]}.")
 
@@ -126,12 +149,40 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
         return replace(state, course=state.course or f"In one step, {move.reason}.")
     state = replace(state, course=state.course or f"Step by step, {move.reason}.")
     after = tuple(move.weight if i == stage else 0.0 for i in range(len(intent.before)))
-    done = f"Gives the traffic back {move.reason}; everything within {wording.duration(plan.return_within_s)}."
-    what = f"Rolling back {state.rollout} ({state.reason}): {state.message}"
-    told = tell_once(state, "RollingBack", urgency_of(state.reason), what, done=done)
+    why = state.message.rstrip(".")
+    told = tell_once(
+        state,
+        "RollingBack",
+        urgency_of(state.reason),
+        f"{why}.",
+        title=f"Rolling back step by step: {headline(why)}",
+        done=f"Gives the traffic back {move.reason}; everything within {wording.duration(plan.return_within_s)}.",
+        to_do=f"Nothing, if {state.stable} gets its pods: you are told when all traffic is back. To have it back now, whatever "
+        f"that does to {state.stable}:",
+    )
     if same(after, intent.before):
         return replace(told, intent=None)  # until more pods are ready
     return replace(told, intent=replace(intent, after=after))
+
+
+def report(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> CapacityReport | None:
+    """Say what is known of capacity, as the rollout stands after a decision; None where nothing is."""
+    if capacity is None or capacity.moving <= 0.0 or not state.weights:
+        return None
+    stage = active_stage(state.weights)
+    weight = state.weights[stage]
+    wanted = (state.cleared or next_weights(plan, state.weights))[stage]
+    asked = state.phase in JUDGED and wanted > weight
+    load = Load(capacity.moving, capacity.canary_elsewhere, weight)
+    at = wanted if asked else weight
+    canary = report_version(capacity.canary, load, at=at, headroom=plan.headroom)
+    rest = Load(capacity.moving, capacity.stable_elsewhere, FULL - weight)
+    stable = report_version(capacity.stable, rest, at=FULL, headroom=plan.headroom)
+    if not asked:
+        return CapacityReport(None, None, "", None, stable, canary)
+    passage = admit(capacity.canary, load, wanted=wanted, headroom=plan.headroom)
+    reason = report_passage(passage, canary, at=wanted)
+    return CapacityReport(wanted, passage.gate, reason, passage.eta_s, stable, canary)
 
 
 def _severity(state: RolloutState, capacity: CapacityView) -> Severity | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import HoldReason, RolloutState, Snapshot, Urgency
+from analyzer.core.rollout.notices import tell_once, untell
 from analyzer.core.rollout.plan import RolloutPlan
-from analyzer.core.rollout.transitions import hold, tell_once, untell
+from analyzer.core.rollout.transitions import hold
 from analyzer.core.rollout.weights import active_stage, show
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ EXPECTED_REQUESTS: Final = 30
 LASTS: Final = "SampleRatioLasts"
 
 _CAUSES: Final = (
-    "Is istiod up, and does every proxy take its pushes (`istioctl proxy-status`)? Do callers bypass the mesh "
-    "(they have no proxy, or call the pods directly)? If the same user always gets the same version, "
-    "say so: spec.judge.stickyUsers: true."
+    "Is istiod up, and does every proxy have the newest configuration from it? Do callers bypass the mesh (they have no "
+    "proxy, or call the pods directly)? If the same user always gets the same version, say so in the policy: "
+    "spec.judge.stickyUsers: true. To see whether each proxy is up to date:"
 )
 
 
@@ -56,6 +57,7 @@ def watch_share(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> R
         HoldReason.SAMPLE_RATIO.value,
         Urgency.NOTICE,
         message,
+        title=f"The weights are not in effect: {_headline(state, evidence)}",
         done=_done(state),
         to_do=_CAUSES,
     )
@@ -64,8 +66,9 @@ def watch_share(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> R
 
 def clear_share(state: RolloutState) -> RolloutState:
     """Note that the canary has its weight's share, and tell those who were told otherwise."""
-    for reason in (HoldReason.SAMPLE_RATIO.value, LASTS):
-        state = untell(state, reason, f"{state.canary} gets the share of the requests that its weight says.")
+    what = f"{state.canary} gets the share of the requests that its weight says."
+    for reason, urgency in ((HoldReason.SAMPLE_RATIO.value, Urgency.NOTICE), (LASTS, Urgency.PAGE)):
+        state = untell(state, reason, what, urgency=urgency)
     return replace(state, mismatch_s=0.0)
 
 
@@ -73,12 +76,26 @@ def _page(plan: RolloutPlan, state: RolloutState, message: str) -> RolloutState:
     """Page once it has lasted as long as telemetry may be missing."""
     if state.mismatch_s < plan.blind_s:
         return state
-    what = f"For {wording.duration(state.mismatch_s)}: {message}"
-    return tell_once(state, LASTS, Urgency.PAGE, what, done=_done(state), to_do=_CAUSES)
+    lasts = wording.duration(state.mismatch_s)
+    return tell_once(
+        state,
+        LASTS,
+        Urgency.PAGE,
+        f"For {lasts}: {message}",
+        title=f"The weights have not been in effect for {lasts}: {state.canary} cannot be judged, nor be taken back",
+        done=_done(state),
+        to_do=_CAUSES,
+    )
+
+
+def _headline(state: RolloutState, evidence: "Evidence") -> str:
+    requests = evidence.step_canary_requests + evidence.step_stable_requests
+    share = 100.0 * evidence.step_canary_requests / max(requests, 1)
+    return f"{state.canary} gets {share:.3g} % of the requests instead of {_weight(state):g} %"
 
 
 def _done(state: RolloutState) -> str:
-    return f"The weights stay at {show(state.weights)}; evidence of harm would still roll back."
+    return f"Nothing moves forward; the weights stay at {show(state.weights)}. Evidence of harm would still roll back."
 
 
 def _is_new(state: RolloutState) -> bool:

@@ -9,7 +9,6 @@ from analyzer.core.rollout.model import (
     HoldReason,
     Intent,
     Judged,
-    Notice,
     Outcome,
     Problem,
     RolloutState,
@@ -19,53 +18,12 @@ from analyzer.core.rollout.model import (
     Urgency,
     Weights,
 )
+from analyzer.core.rollout.notices import close, headline, tell, tell_once, untell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.weights import active_stage, any_traffic, completes, same, show, zero
 
 _KEEP_JUDGED = 20
-_KEEP_NOTICES = 20
-
-
-def tell(
-    state: RolloutState, reason: str, urgency: Urgency, what: str, *, done: str = "", to_do: str = ""
-) -> RolloutState:
-    """Add a notice with the evidence of the moment."""
-    notice = Notice(
-        reason=reason,
-        urgency=urgency,
-        rollout=state.rollout,
-        what=what,
-        evidence=_evidence(state),
-        done=done,
-        to_do=to_do,
-    )
-    return replace(state, notices=(*state.notices, notice)[-_KEEP_NOTICES:])
-
-
-def _evidence(state: RolloutState) -> str:
-    if not state.canary:
-        return ""
-    said = wording.full(state.evidence, stable=state.stable, canary=state.canary)
-    return f"{said}\ndispersion: {state.dispersion}" if state.dispersion else said
-
-
-def tell_once(
-    state: RolloutState, reason: str, urgency: Urgency, what: str, *, done: str = "", to_do: str = ""
-) -> RolloutState:
-    """Add a notice of a condition, unless people were told of it already."""
-    if reason in state.told:
-        return state
-    told = tell(state, reason, urgency, what, done=done, to_do=to_do)
-    return replace(told, told=state.told | {reason})
-
-
-def untell(state: RolloutState, reason: str, what: str) -> RolloutState:
-    """Resolve a condition that people were told of."""
-    if reason not in state.told:
-        return state
-    notice = Notice(reason=reason, urgency=Urgency.INFO, rollout=state.rollout, what=what, resolved=True)
-    return replace(state, told=state.told - {reason}, notices=(*state.notices, notice)[-_KEEP_NOTICES:])
 
 
 def begin(state: RolloutState, target: TargetView, *, stable: str) -> RolloutState:
@@ -82,8 +40,11 @@ def begin(state: RolloutState, target: TargetView, *, stable: str) -> RolloutSta
         stable_revision=stable_view.revision if stable_view else "",
         canary_revision=canary.revision,
         weights=weights,
+        paused=state.paused,
+        request=state.request,
+        answered=state.answered,
         judged=state.judged,
-        notices=state.notices,
+        notices=close(state).notices,
     )
     found = f" It already has {show(weights)} and is adopted there." if any_traffic(weights) else ""
     return tell(begun, "RolloutStarted", Urgency.EVENT, f"{begun.message}{found}")
@@ -97,7 +58,16 @@ def intend(state: RolloutState, before: Weights, wanted: Weights, *, reason: str
 def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str, message: str) -> RolloutState:
     """Take the canary's traffic away. In observe mode, only say so."""
     if plan.observe_only:
-        said = tell_once(state, reason, Urgency.NOTICE, message, done="Nothing: the policy only observes.")
+        said = tell_once(
+            state,
+            reason,
+            Urgency.NOTICE,
+            f"{message.rstrip('.')}.",
+            title=f"Would roll back: {headline(message)}",
+            done="Nothing: Serin only observes here (mode: observe, or --dry-run). "
+            f"{state.canary} keeps {show(live)} of the traffic.",
+            to_do=f"Take {state.canary} out of the traffic by hand, if you agree:",
+        )
         return replace(said, reason=reason, message=f"Would roll back: {message}")
     aborted = replace(
         state,
@@ -105,6 +75,9 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
         reason=reason,
         message=message,
         cleared=(),
+        awaits=(),
+        promotion=None,
+        restoring=False,
         returning_s=0.0,
         severity=None,
         course="",
@@ -114,13 +87,23 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
     return intend(aborted, live, zero(plan), reason=reason, message=message)
 
 
-_QUIET_ABORTS = {"CanaryChanged": Urgency.NOTICE, "PolicyDeleted": Urgency.NOTICE}
+_QUIET_ABORTS = {
+    "CanaryChanged": Urgency.NOTICE,
+    "PolicyDeleted": Urgency.NOTICE,
+    "TakenOut": Urgency.NOTICE,
+    "AbortedByPerson": Urgency.NOTICE,
+}
+_MORNING = "No user gets {canary} any more, so this can wait until the morning."
 _NEXT_FOR_PEOPLE = {
-    "Harm": "See what its pods logged while they had traffic. A mended template starts a new rollout by itself.",
-    "StableChanged": "Finish the change of the stable version, then `serin retry` (or change the canary's template).",
-    "CanaryUnavailable": "See why its pods are not ready: kubectl get pods, describe, logs --previous.",
-    "CanaryNotReady": "See why its pods are not ready: kubectl get pods, describe, logs --previous.",
-    "Inconclusive": "Give the canary more traffic, or let spec.judge.onInconclusive be advance or hold.",
+    "Harm": f"{_MORNING} Look for the cause in what its pods logged. A changed pod template is judged as a new release, "
+    "by itself.",
+    "StableChanged": f"{_MORNING} Finish the change of {{stable}} first. To have the same {{canary}} judged again, restart its "
+    "pods:",
+    "CanaryUnavailable": f"{_MORNING} See why its pods are not ready:",
+    "CanaryNotReady": f"{_MORNING} See why its pods are not ready:",
+    "AbortedByPerson": "A changed pod template is judged as a new release, by itself; `serin retry` has this one judged again.",
+    "Inconclusive": f"{_MORNING} With more traffic, or a longer spec.judge.dwell.max, there may be a verdict; with "
+    "spec.judge.onInconclusive: advance it goes on without. To have the same {canary} judged again, restart its pods:",
 }
 
 
@@ -136,20 +119,36 @@ def zeroed(state: RolloutState, *, had_traffic: bool = True) -> RolloutState:
         phase=after(state.phase, Trigger.ZEROED),
         intent=None,
         hold=None,
+        awaits=(),
+        promotion=None,
+        restoring=False,
         told=frozenset(),
         judged=_judged(state, Judged(state.canary, state.canary_revision, Outcome.ROLLED_BACK, state.reason)),
     )
-    done = f"All traffic is back on {state.stable}." if had_traffic else f"{state.canary} had no traffic; it stays so."
-    if had_traffic and state.course:
+    done = f"All traffic is on {state.stable} again; the weights were read back."
+    if state.reason == "TakenOut":
+        done = f"Stopped judging {state.canary}. Serin only observes here, and moved nothing."
+    elif not had_traffic:
+        done = f"Nothing had to be moved: {state.canary} had no traffic, and gets none."
+    elif state.course:
         done = f"{done} {state.course}"
     return tell(
         ended,
         "RolledBack",
         urgency_of(state.reason),
-        f"Rolled back {state.rollout} ({state.reason}): {state.message}",
+        f"{state.message.rstrip('.')}.\n{_release(state)}",
+        title=f"{'Rolled back' if had_traffic else 'Given up'}: {headline(state.message)}",
         done=done,
-        to_do=_NEXT_FOR_PEOPLE.get(state.reason, ""),
+        to_do=_NEXT_FOR_PEOPLE.get(state.reason, "").format(stable=state.stable, canary=state.canary),
+        ends=state.told,
     )
+
+
+def _release(state: RolloutState) -> str:
+    """Say what the canary is, and how much it had."""
+    before = () if "RollingBack" in state.told else state.weights_before  # of a return in parts only the last is known
+    had = f" It had {show(before)} of the traffic." if any_traffic(before) and not any_traffic(state.weights) else ""
+    return f"The release is revision {state.canary_revision} of {state.canary}.{had}"
 
 
 def _judged(state: RolloutState, *new: Judged) -> tuple[Judged, ...]:
@@ -157,26 +156,41 @@ def _judged(state: RolloutState, *new: Judged) -> tuple[Judged, ...]:
     return (*(j for j in state.judged if (j.version, j.revision) not in names), *new)[-_KEEP_JUDGED:]
 
 
-def promoted(state: RolloutState) -> RolloutState:
-    """End a rollout that has all traffic."""
+def promoted(state: RolloutState, *, by_others: bool = False) -> RolloutState:
+    """End a rollout that has all traffic, by Serin's steps or (in observe mode) by those of others."""
+    state = close(state)
     ended = replace(
         state,
         phase=after(state.phase, Trigger.COMPLETED),
         reason="Promoted",
         message=f"{state.rollout} has all traffic; the next release goes into {state.stable}.",
         hold=None,
-        told=frozenset(),
+        awaits=(),
+        promotion=None,
+        restoring=False,
         judged=_judged(
             state,
             Judged(state.stable, state.stable_revision, Outcome.SUPERSEDED, "Superseded"),
             Judged(state.canary, state.canary_revision, Outcome.PROMOTED, "Promoted"),
         ),
     )
+    proven = (
+        f"At every weight {state.canary} was proven to be no worse than {state.stable} by more than the policy allows."
+    )
+    if by_others:
+        proven = "Somebody gave it all traffic; Serin only observes here, and moved nothing."
+    elif state.unproven:
+        at = ", ".join(f"{w:g} %" for w in state.unproven)
+        proven = (
+            f"No harm was found. That there is none was not proven at {at}: there were too few requests for it within "
+            "spec.judge.dwell.max, and spec.judge.onInconclusive is advance."
+        )
     return tell(
         ended,
         "Promoted",
         Urgency.INFO,
-        f"Promoted {state.rollout}.",
+        f"{proven}\nThe release is revision {state.canary_revision} of {state.canary}.",
+        title=f"Promoted: {state.canary} has all traffic{', part of the way without proof' if state.unproven else ''}",
         done=f"{state.canary} has 100 % of the traffic. {state.stable} is free for the next release.",
     )
 
@@ -199,7 +213,15 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if not same(live, intent.after):
         # Not made, or not any more. Deciding again from what is there repeats it if it is still due.
         return replace(state, intent=None)
-    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s, weights_before=intent.before)
+    moved = replace(
+        state,
+        weights=intent.after,
+        intent=None,
+        weights_since_s=now_s,
+        weights_before=intent.before,
+        awaits=(),
+        restoring=False,
+    )
     if state.phase is Phase.ROLLING_BACK:
         return moved if any_traffic(moved.weights) else zeroed(moved)
     if same(moved.weights, moved.cleared):
@@ -207,11 +229,15 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if completes(intent.after):
         return promoted(moved)
     if active_stage(intent.after) != active_stage(intent.before):
-        # Other users, another population: their evidence must not be added to this.
-        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
+        moved = forget_evidence(moved)
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED
     moved = replace(moved, phase=after(state.phase, trigger), reason=intent.reason, message=intent.message)
     return tell(moved, "WeightAdvanced", Urgency.EVENT, intent.message)
+
+
+def forget_evidence(state: RolloutState) -> RolloutState:
+    """Begin another stage. Its users are another population: the evidence of those before must not be added to theirs."""
+    return replace(state, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
 
 
 def break_off(state: RolloutState, problem: Problem) -> RolloutState:
@@ -226,25 +252,44 @@ def break_off(state: RolloutState, problem: Problem) -> RolloutState:
         message=problem.message,
         intent=None,
         hold=None,
+        awaits=(),
+        promotion=None,
+        restoring=False,
     )
     return tell_once(
         broken,
         problem.reason,
-        Urgency.PAGE if in_flight else Urgency.NOTICE,
+        _urgency_of_problem(state),
         problem.message,
-        done=f"Stopped judging; the weights stay at {show(state.weights)}." if in_flight else "",
-        to_do="Mend the policy or its target; judging starts again by itself.",
+        title=f"Stopped judging {state.canary} at {show(state.weights)}: policy and cluster do not fit together"
+        if in_flight
+        else "The policy does not work: no release is judged",
+        done=f"The weights stay at {show(state.weights)}. Nobody watches {state.canary}, and it would not be rolled back."
+        if in_flight
+        else "",
+        to_do="Mend the policy, or what it points to; judging starts again by itself. "
+        + (
+            f"If that takes long, give {state.canary} the weight 0 in the VirtualService. "
+            if any_traffic(state.weights)
+            else ""
+        )
+        + "What is there:",
     )
+
+
+def _urgency_of_problem(state: RolloutState) -> Urgency:
+    """Tell how bad it is that nothing can be judged: a canary that nobody has passed or taken back may be hurting users."""
+    known = any(j.version == state.canary and j.revision == state.canary_revision for j in state.judged)
+    return Urgency.PAGE if state.canary and not known else Urgency.NOTICE
 
 
 def mend(state: RolloutState) -> RolloutState:
     """Leave Invalid. What was in flight is adopted again at its weights, with new evidence."""
     if state.phase is not Phase.INVALID:
         return state
-    mended = untell(state, state.reason, "The policy and its target work again.")
-    return replace(
-        mended, phase=after(state.phase, Trigger.MENDED), reason="Mended", message="Works again.", told=frozenset()
-    )
+    what = "The policy and its target work again; what has traffic is judged again."
+    mended = close(untell(state, state.reason, what, urgency=_urgency_of_problem(state)))
+    return replace(mended, phase=after(state.phase, Trigger.MENDED), reason="Mended", message="Works again.")
 
 
 def hold(state: RolloutState, reason: HoldReason, message: str) -> RolloutState:
@@ -258,22 +303,43 @@ def watch_telemetry(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) 
     if health is None:
         return state
     if health.fresh:
-        seen = untell(state, HoldReason.BLIND.value, "Telemetry is back; judging goes on.")
-        return replace(seen, blind_s=0.0)
+        what = f"Telemetry is back after {wording.duration(state.blind_s)}; judging goes on, and no evidence was lost."
+        return replace(untell(state, HoldReason.BLIND.value, what, urgency=_urgency_of_blindness(state)), blind_s=0.0)
     blind = replace(state, blind_s=state.blind_s + snapshot.elapsed_s)
     if blind.blind_s < plan.blind_s:
         return blind
+    lasts, weights, canary = wording.duration(blind.blind_s), show(state.weights), state.canary
+    to_do = "Bring telemetry back: does Prometheus run, and does it scrape the callers of this service?"
+    title, done = (
+        f"Blind for {lasts}: {canary} waits for its first requests",
+        "Nothing was moved; no user gets it. Judging begins by itself when telemetry is back.",
+    )
+    if any_traffic(state.weights):
+        title = f"Blind for {lasts}: {canary} has {weights} of the traffic and nobody watches it"
+        done = (
+            f"The weights stay at {weights}; judging goes on by itself when telemetry is back. Until then {canary} is rolled "
+            "back only if none of its pods is ready."
+        )
+        to_do = f"{to_do} If that takes long, take {canary} out of the traffic by hand:"
     return tell_once(
         blind,
         HoldReason.BLIND.value,
-        Urgency.PAGE,
-        f"No telemetry for {wording.duration(blind.blind_s)}: {health.message}",
-        done=f"The weights stay at {show(state.weights)}; nothing is judged.",
-        to_do="Bring telemetry back, or take the canary's weight to zero by hand.",
+        _urgency_of_blindness(state),
+        f"{health.message.rstrip('.')}.\nFor {lasts} nothing has told how {canary} behaves.",
+        title=title,
+        done=done,
+        to_do=to_do,
     )
 
 
-def write_failed(state: RolloutState, *, message: str, command: str, tries: int, final: bool) -> RolloutState:
+def _urgency_of_blindness(state: RolloutState) -> Urgency:
+    """Nobody is hurt while the canary has no traffic."""
+    return Urgency.PAGE if any_traffic(state.weights) else Urgency.NOTICE
+
+
+def write_failed(
+    state: RolloutState, *, message: str, advice: str, command: str, tries: int, final: bool
+) -> RolloutState:
     """Note that the weights could not be written; page when it was a rollback and another try will not do.
 
     Parameters
@@ -282,8 +348,8 @@ def write_failed(state: RolloutState, *, message: str, command: str, tries: int,
         With the intent that could not be carried out.
     message
         What the API server said.
-    command
-        What a person can run instead.
+    advice, command
+        What a person can do, and run, instead.
     tries
         Failed attempts in a row, this one included.
     final
@@ -292,13 +358,18 @@ def write_failed(state: RolloutState, *, message: str, command: str, tries: int,
     held = hold(state, HoldReason.UNREACHABLE, f"Weights cannot be written: {message}")
     if state.phase is not Phase.ROLLING_BACK:
         return held
+    held = replace(held, message=state.message)  # why it is rolled back is to be told when it is
     if not final and tries < 3:
         return held
+    wanted = state.intent.before if state.intent is not None else state.weights
+    why = state.message.rstrip(".")
     return tell_once(
         held,
         "CannotRollBack",
         Urgency.PAGE,
-        f"{state.rollout} must lose its traffic ({state.reason}) and the weights cannot be written: {message}",
-        done=f"Tried {tries} times, and goes on trying.",
-        to_do=f"By hand: {command}",
+        f"{why}. It must be rolled back, and the weights cannot be written:\n{message}",
+        title=f"CANNOT ROLL BACK: {state.canary} still gets {show(wanted)} of the traffic ({headline(why)})",
+        done=f"Tried {tries} time{'s' if tries > 1 else ''}, and goes on trying every few seconds.",
+        to_do=advice,
+        command=command,
     )

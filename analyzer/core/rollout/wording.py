@@ -34,48 +34,95 @@ def duration(seconds: float) -> str:
 
 
 def error_rate(rates: Rates) -> str:
-    """Write an error rate with its interval: `5.1 % (4.2 to 6.1 %) of 1,204 requests`."""
+    """Write an error rate with its interval: `5.13 % of 351 requests (95 % interval 3.06 to 7.98 %)`."""
     if not rates.requests:
         return "no requests"
     low, high = 100 * rates.error_rate_low, 100 * rates.error_rate_high
-    return f"{percent(rates.error_rate)} ({low:.3g} to {high:.3g} %) of {count(rates.requests)} requests"
+    interval = f"95 % interval {low:.3g} to {high:.3g} %"
+    return f"{percent(rates.error_rate)} of {count(rates.requests)} requests ({interval})"
 
 
 def latency(rates: Rates) -> str:
-    """Write latency quantiles: `p50 21 ms, p99 80 ms`."""
+    """Write latency quantiles: `half of the answers within 21 ms, 99 % within 80 ms`."""
     if math.isnan(rates.p50_ms):
         return "no latency"
-    return f"p50 {rates.p50_ms:.3g} ms, p99 {rates.p99_ms:.3g} ms"
+    return f"half of the answers within {milliseconds(rates.p50_ms)}, 99 % within {milliseconds(rates.p99_ms)}"
 
 
-def rates(evidence: Evidence, *, stable: str, canary: str) -> str:
-    """Write both versions side by side, in two lines."""
+def version(name: str, rates: Rates) -> str:
+    """Write one version's figures: `v2: 5.13 % of 351 requests failed (95 % interval …); half of the answers within …`."""
+    if not rates.requests:
+        return f"{name}: no requests"
+    low, high = 100 * rates.error_rate_low, 100 * rates.error_rate_high
     return (
-        f"errors: {canary} {error_rate(evidence.canary)}, {stable} {error_rate(evidence.stable)}\n"
-        f"latency: {canary} {latency(evidence.canary)}, {stable} {latency(evidence.stable)}"
+        f"{name}: {percent(rates.error_rate)} of {count(rates.requests)} requests failed "
+        f"(95 % interval {low:.3g} to {high:.3g} %); {latency(rates)}"
     )
+
+
+_CHANNELS: Final = {
+    Channel.ERRORS: "failed requests",
+    Channel.LATENCY: "slow answers",
+    Channel.COMPLETIONS: "requests that never end",
+    Channel.LIMITS: "the absolute limits of the policy",
+}
+
+HINT: Final = 0.1
+"""A harmless release has evidence like this, or more, at some time in at most one rollout of ten."""
+
+
+def once_in(p_value: float) -> str:
+    """Write a small probability as people say it: `once in 450 rollouts`."""
+    if p_value < 1e-6:
+        return "less than once in a million rollouts"
+    times = 1.0 / p_value
+    digits = -max(0, math.floor(math.log10(times)) - 1)  # two, however large: more would not be true
+    return f"once in {round(times, digits):,.0f} rollouts"
 
 
 def harm(evidence: Evidence) -> str:
-    """Write how strong it is: `log E 6.1 of 4.6 needed for a rollback, p 0.0022, mostly errors`."""
-    culprit = f", mostly {evidence.culprit.value}" if evidence.culprit else ""
-    return (
-        f"log E {evidence.log_e:.1f} of {evidence.log_threshold:.1f} needed for a rollback, "
-        f"p {evidence.p_value:.2g}{culprit}"
-    )
+    """Write how strong the evidence of harm is, in one sentence without its full stop."""
+    needed = math.exp(-evidence.log_threshold)
+    threshold = f"a rollback needs p ≤ {needed:.2g}"
+    if evidence.p_value > HINT or evidence.culprit is None:
+        return f"No evidence of harm (p = {evidence.p_value:.2g}; {threshold})"
+    by = f"in {_CHANNELS[evidence.culprit]}"
+    rarity = f"by chance a harmless release looks this bad {once_in(evidence.p_value)}"
+    return f"Evidence of harm, mostly {by}: {rarity} (p = {evidence.p_value:.2g}; {threshold})"
 
 
-def full(evidence: Evidence | None, *, stable: str, canary: str) -> str:
-    """Write all the evidence there is, one thing a line."""
+def full(evidence: Evidence | None, *, stable: str, canary: str, until_s: float | None = None, since: str = "") -> str:
+    """Write all the evidence there is, one thing a line.
+
+    Parameters
+    ----------
+    evidence
+        What was judged.
+    stable, canary
+        Names of the versions.
+    until_s
+        End of what was judged [unix seconds].
+    since
+        What more is known of the time, in words.
+    """
     if evidence is None or not evidence.intervals:
-        return "no telemetry was judged"
-    beyond = f"beyond the absolute limits (log E): {exceeding(evidence)}\n" if evidence.limits else ""
+        return "No telemetry has been judged yet."
+    until = f", until {clock(until_s)}" if until_s is not None else ""
+    intervals = "1 interval" if evidence.intervals == 1 else f"{evidence.intervals} intervals"
+    beyond = f"Of the absolute limits: {exceeding(evidence)}.\n" if evidence.limits else ""
     return (
-        f"{rates(evidence, stable=stable, canary=canary)}\n"
-        f"evidence of harm: {harm(evidence)}\n"
+        f"{version(canary, evidence.canary)}\n"
+        f"{version(stable, evidence.stable)}\n"
+        f"{harm(evidence)}.\n"
         f"{beyond}"
-        f"watched: {duration(evidence.seconds)} in {evidence.intervals} intervals"
+        f"Judged: {duration(evidence.seconds)} of traffic in {intervals}{until}{since}."
     )
+
+
+def clock(at_s: float) -> str:
+    """Write the time of day: `03:32:05 UTC`."""
+    minutes, seconds = divmod(int(at_s) % 86_400, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02} UTC"
 
 
 def culprit(
@@ -105,11 +152,21 @@ def culprit(
             f"{stable} {percent(evidence.stable.error_rate)}"
         )
     if evidence.culprit is Channel.LATENCY:
-        return f"{canary} is slower ({latency(evidence.canary)}) than {stable} ({latency(evidence.stable)})"
+        return f"{canary} is slower than {stable}: {_slower(evidence)}"
     if evidence.culprit is Channel.LIMITS:
         return limit_exceeded(evidence, canary=canary, limits=limits, edges_ms=edges_ms)
     answered = f"answered {count(evidence.canary.requests)}, {stable} {count(evidence.stable.requests)}"
     return f"{canary} loses requests: it {answered}, fewer than its weight says"
+
+
+def _slower(evidence: Evidence) -> str:
+    canary, stable = evidence.canary, evidence.stable
+    if math.isnan(canary.p50_ms) or math.isnan(stable.p50_ms):
+        return "its answers take longer"
+    return (
+        f"half of the answers within {milliseconds(canary.p50_ms)} instead of {milliseconds(stable.p50_ms)}, "
+        f"99 % within {milliseconds(canary.p99_ms)} instead of {milliseconds(stable.p99_ms)}"
+    )
 
 
 def limit_exceeded(evidence: Evidence, *, canary: str, limits: Limits, edges_ms: tuple[float, ...]) -> str:
@@ -139,17 +196,16 @@ def milliseconds(value: float | None) -> str:
 
 
 def exceeding(evidence: Evidence) -> str:
-    """Write the evidence of each absolute limit: `error rate 6.1, p99 -0.2`."""
-    return ", ".join(f"{name} {value:.1f}" for name, value in evidence.limits.items())
+    """Write the evidence that each absolute limit is exceeded: `error rate p = 0.0022, p99 p = 1`."""
+    return ", ".join(f"{name} p = {min(1.0, math.exp(-value)):.2g}" for name, value in evidence.limits.items())
 
 
 def unproven(evidence: Evidence) -> str:
-    """Say which claims still lack proof."""
+    """Say which claims still lack proof, and how far each has come."""
     if not evidence.proof:
         return "nothing is to be proven at this step"
+    needed = evidence.log_proof_threshold
     missing = [
-        f"{claim} {value:.1f} of {evidence.log_proof_threshold:.1f}"
-        for claim, value in evidence.proof.items()
-        if value < evidence.log_proof_threshold
+        f"{claim} {max(0.0, 100 * value / needed):.0f} %" for claim, value in evidence.proof.items() if value < needed
     ]
-    return "still to prove: " + ", ".join(missing) if missing else "all claims proven"
+    return "still to prove (how far): " + ", ".join(missing) if missing else "all claims proven"

@@ -201,7 +201,7 @@ def test_after_a_promotion_the_next_release_goes_into_the_other_version() -> Non
 def test_no_verdict_is_waited_for_only_so_long() -> None:
     early = decide(PLAN, progressing(10), snapshot(10, verdict=Verdict.INCONCLUSIVE, seen=evidence(step_seconds=299)))
     assert early.intent is None
-    assert "still to prove: errors 1.0 of 3.0" in early.message
+    assert "still to prove (how far): errors 33 %" in early.message
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,15 @@ def test_the_page_about_a_rollback_has_the_evidence_and_what_was_done() -> None:
     seen = snapshot(25, verdict=Verdict.HARM, seen=evidence(log_e=6.0))
     notice = carry_out(PLAN, progressing(25), seen).notices[-1]
     assert (notice.reason, notice.urgency) == ("RolledBack", Urgency.PAGE)
-    assert notice.what == "Rolled back v2@bbb (Harm): v2 fails 5 % of its requests, v1 0.0889 %"
-    assert "v2 5 % (2.5 to 10 %) of 500 requests, v1 0.0889 % (0.0444 to 0.178 %) of 4,500 requests" in notice.evidence
-    assert "log E 6.0 of 4.6 needed for a rollback, p 0.0025, mostly errors" in notice.evidence
-    assert notice.done == "All traffic is back on v1."
+    assert notice.title == "Rolled back: v2 fails 5 % of its requests, v1 0.0889 %"
+    assert notice.what.endswith("The release is revision bbb of v2. It had 25 % of the traffic.")
+    assert (
+        "v2: 5 % of 500 requests failed (95 % interval 2.5 to 10 %); half of the answers within 20 ms"
+        in notice.evidence
+    )
+    assert "v1: 0.0889 % of 4,500 requests failed (95 % interval 0.0444 to 0.178 %)" in notice.evidence
+    assert "looks this bad once in 400 rollouts (p = 0.0025; a rollback needs p ≤ 0.01)" in notice.evidence
+    assert notice.done == "All traffic is on v1 again; the weights were read back."
 
 
 def test_harm_in_a_later_stage_takes_the_focused_users_back_too() -> None:
@@ -397,25 +402,38 @@ def test_weights_that_are_neither_old_nor_new_are_drift() -> None:
 
 def test_a_rollback_that_cannot_be_written_pages_once_with_the_command() -> None:
     due = decide(PLAN, progressing(25), snapshot(25, verdict=Verdict.HARM))
-    first = write_failed(due, message="refused by a webhook", command="kubectl patch …", tries=1, final=True)
-    again = write_failed(first, message="refused by a webhook", command="kubectl patch …", tries=2, final=True)
+    first = write_failed(
+        due, message="refused by a webhook", advice="By hand:", command="kubectl …", tries=1, final=True
+    )
+    again = write_failed(
+        first, message="refused by a webhook", advice="By hand:", command="kubectl …", tries=2, final=True
+    )
     (notice,) = again.notices
     assert (notice.reason, notice.urgency) == ("CannotRollBack", Urgency.PAGE)
-    assert notice.to_do == "By hand: kubectl patch …"
+    assert (notice.to_do, notice.command) == ("By hand:", "kubectl …")
     assert again.hold is not None
     assert again.hold.reason is HoldReason.UNREACHABLE
 
 
+def test_why_it_was_rolled_back_is_told_however_long_the_weights_could_not_be_written() -> None:
+    due = decide(PLAN, progressing(25), snapshot(25, verdict=Verdict.HARM))
+    failed = write_failed(due, message="refused", advice="", command="", tries=1, final=True)
+    again = decide(PLAN, settle(failed, (25.0,), now_s=None), snapshot(25, telemetry=None))
+    told = settle(again, (0.0,), now_s=None).notices[-1]
+    assert told.title == "Rolled back: v2 fails 5 % of its requests, v1 0.0889 %"
+    assert told.ends == ("CannotRollBack",)
+
+
 def test_a_passing_fault_of_the_api_server_pages_nobody() -> None:
     due = decide(PLAN, progressing(25), snapshot(25, verdict=Verdict.HARM))
-    failed = write_failed(due, message="connection refused", command="", tries=2, final=False)
+    failed = write_failed(due, message="connection refused", advice="", command="", tries=2, final=False)
     assert failed.notices == ()
-    assert write_failed(failed, message="connection refused", command="", tries=3, final=False).notices != ()
+    assert write_failed(failed, message="connection refused", advice="", command="", tries=3, final=False).notices != ()
 
 
 def test_a_step_that_cannot_be_written_pages_nobody() -> None:
     due = decide(PLAN, progressing(10), snapshot(10, verdict=Verdict.PROVEN))
-    failed = write_failed(due, message="refused", command="", tries=9, final=True)
+    failed = write_failed(due, message="refused", advice="", command="", tries=9, final=True)
     assert failed.notices == ()
     assert failed.hold is not None
 
@@ -538,7 +556,7 @@ def test_a_share_that_stays_wrong_pages() -> None:
         (
             Limits(error_rate=0.03),
             {"error rate": 6.0},
-            "v2 fails 5 % (2.5 to 10 %) of 500 requests, and spec.judge.limits.",
+            "v2 fails 5 % of 500 requests (95 % interval 2.5 to 10 %), and spec.judge.limits.",
         ),
         (
             Limits(p99_ms=50.0),
@@ -573,7 +591,7 @@ def test_alerts_say_where_the_idea_of_ordinary_variation_is_from() -> None:
     learned = replace(progressing(10), dispersion="learned from 4 pods over 58 min")
     back = carry_out(PLAN, learned, snapshot(10, verdict=Verdict.HARM))
     [told] = [notice for notice in back.notices if notice.reason == "RolledBack"]
-    assert told.evidence.endswith("dispersion: learned from 4 pods over 58 min")
+    assert told.evidence.endswith("Ordinary variation: learned from 4 pods over 58 min.")
 
 
 # --- a ramp: the weight follows the proof ---
