@@ -10,6 +10,7 @@ import structlog
 
 from analyzer.app.cache import ClusterCache
 from analyzer.app.judging import Judging
+from analyzer.app.leftovers import find_leftovers
 from analyzer.app.reconcile import Reconciler
 from analyzer.app.reserve import release_orphans
 from analyzer.app.runner import Runner
@@ -191,6 +192,7 @@ class Daemon:
         await self._refresh()
         self._reconsider(policies, {Ref(CANARY_POLICY, *_name(obj)) for obj in self.cache.list(CANARY_POLICY)})
         log.info("serin runs", policies=len(self._runners), dry_run=self._services.dry_run)
+        self._warn_of_leftovers()
         while not self._stopping:
             refs = await self._changes.take()
             if not self.leads or self._services.leadership.term != term:
@@ -227,6 +229,15 @@ class Daemon:
         except (SerinError, TimeoutError) as error:
             # Nothing depends on it: a write on top of an old status is refused, and read again.
             log.warning("policies not read again", error=str(error) or "time-out")
+
+    def _warn_of_leftovers(self) -> None:
+        for left in find_leftovers(self.cache):
+            log.warning(
+                "a VirtualService that Serin wrote to splits its traffic and has no policy; was it deleted while no Serin ran?",
+                virtual_service=left.virtual_service,
+                weights=left.splits,
+                command=left.command or None,
+            )
 
     async def _until_synced(self) -> None:
         """Wait for the first complete view of the cluster; a stop must not have to wait for it."""

@@ -175,7 +175,9 @@ class Market:
         return TelemetryWindow(
             query=query,
             requests=_batch(query, scrapes, "istio_requests_total", {"response_code": ["200"]}, slice(0, 1)),
-            durations=_batch(query, scrapes, "istio_request_duration_milliseconds_bucket", {"le": _EDGES}, slice(1, None)),
+            durations=_batch(
+                query, scrapes, "istio_request_duration_milliseconds_bucket", {"le": _EDGES}, slice(1, None)
+            ),
             reporters=_columns([({"__name__": "up", **_GATEWAY}, [(at_s, 1.0) for at_s, _ in scrapes])]),
         )
 
@@ -209,15 +211,17 @@ _GATEWAY: Final = {"job": "gateway", "instance": "10.0.0.1:15020"}
 Scrapes = list[tuple[float, dict[str, np.ndarray[Any, Any]]]]
 
 
-def _batch(
-    query: TelemetryQuery, scrapes: Scrapes, name: str, labels: dict[str, Any], columns: slice
-) -> SeriesBatch:
-    (label, values), = labels.items()
+def _batch(query: TelemetryQuery, scrapes: Scrapes, name: str, labels: dict[str, Any], columns: slice) -> SeriesBatch:
+    ((label, values),) = labels.items()
     series = []
     for workload in sorted(query.workloads):
         own = {"destination_workload_namespace": workload.namespace, "destination_workload": workload.name}
         place = VERSIONS.index(workload.name.removeprefix("helloworld-"))
-        there = [(at_s, counts[workload.namespace][place, columns]) for at_s, counts in scrapes if workload.namespace in counts]
+        there = [
+            (at_s, counts[workload.namespace][place, columns])
+            for at_s, counts in scrapes
+            if workload.namespace in counts
+        ]
         for number, value in enumerate(values):
             all_labels = {"__name__": name, **_GATEWAY, "reporter": "source", **own, label: value}
             series.append((all_labels, [(at_s, float(row[number])) for at_s, row in there]))

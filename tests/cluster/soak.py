@@ -22,7 +22,7 @@ from typing import Final
 from analyzer.policy.load import load_objects
 from analyzer.sandbox.scope import Job, beside
 from tests.cluster.audit import AuditLog
-from tests.cluster.bed.client import Bed, trusting_session
+from tests.cluster.bed.client import Bed, KubectlFailed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import API_URL, Places
@@ -39,6 +39,7 @@ WARM_UP: Final = 0.25
 GROWTH: Final = 0.02
 """That memory may grow by [ratio]."""
 _AT_ONCE: Final = 5
+_AGAIN_S: Final = 10.0
 _QUICK: Final = {**LENIENT, "dwell": {"min": "10s", "max": "20s"}}
 
 
@@ -129,10 +130,15 @@ async def _release_forever(shop: Shop, done: list[str]) -> None:
     while True:
         number += 1
         await shop.eyes.until_phase(shop.namespace, "Promoted", "RolledBack", patience_s=3600)
-        done.append(shop.namespace)
         canary = "v1" if shop.eyes.weight(shop.namespace, 0) == 0 else "v2"
         stamp = shop.eyes.statuses[shop.namespace][-1][0]
-        await shop.release(canary, LATENCY_MS=20, RELEASE=number)
+        try:
+            await shop.release(canary, LATENCY_MS=20, RELEASE=number)
+        except KubectlFailed as error:  # the machine is busy: so is a pipeline's, and it comes again
+            sys.stdout.write(f"{shop.namespace} is released again: {str(error)[-200:]}\n")
+            await asyncio.sleep(_AGAIN_S)
+            continue
+        done.append(shop.namespace)
         await shop.eyes.until_status(
             shop.namespace,
             lambda status: status.get("phase") not in {"Promoted", "RolledBack"},

@@ -1,4 +1,4 @@
-"""The rules by which kstatus (sigs.k8s.io/cli-utils, and so Flux and others) reads a custom resource, as its source has them."""
+"""The rules by which kstatus (sigs.k8s.io/cli-utils, and so Flux) reads a custom resource, as its source has them."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,8 +1,8 @@
 """The roles of deploy/ are what Serin uses: nothing is refused, and nothing is given that was never used.
 
 `serin run` with the service account's own token, on a real API server, and the server's audit log afterwards. A rollout is
-promoted, one is rolled back, Events are written, a second replica takes the Lease of one that was killed, the status of a policy
-that somebody changes all the time is written, and a reserve is held and given back.
+promoted, one is rolled back, Events are written, a second replica takes the Lease of one that was killed, a status is written
+while somebody changes the policy all the time, and a reserve is held and given back.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from analyzer.app.reserve import read_reserve
-from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Object, Ref
+from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Object, Ref
 from tests.app.model import NAMESPACE, POLICY, Behaviour
 from tests.cluster.api.apiserver import ApiServer, istio_crds, missing, running_api_server
 from tests.cluster.api.real_mesh import RealMesh
@@ -27,15 +27,14 @@ from tests.cluster.install.installed import ROOT, Kubectl, documents, kustomize,
 from tests.cluster.install.mesh_prometheus import mesh_prometheus
 from tests.deploy.rights import Difference, compare
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SCRAPE_S = 0.5
 CPU_M = 45
 """Of each pod [millicores]: what the example's HPAs are content with."""
 STABLE_PODS = 4
-QUICK: dict[str, Any] = {
-    "stages": [{"route": "primary", "weights": [10, 50, 100]}],
-    "judge": {"dwell": {"min": "1s", "max": "5m"}, "bake": "1s", "harmBudget": "2%", "latency": {"warmUp": "0s"}},
-}
+JUDGE: dict[str, Any] = {"bake": "1s", "harmBudget": "2%", "latency": {"warmUp": "0s"}}
+QUICK: dict[str, Any] = {**JUDGE, "dwell": {"min": "1s", "max": "5m"}}
+SLOW: dict[str, Any] = {**JUDGE, "dwell": {"min": "1h", "max": "2h"}}
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,7 @@ ROLES = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "C
 
 
 @asynccontextmanager
-async def account_of(
-    server: ApiServer, name: str, folder: Path, *, reserve: bool
-) -> AsyncIterator[Account]:
+async def account_of(server: ApiServer, name: str, folder: Path, *, reserve: bool) -> AsyncIterator[Account]:
     """Give the service account an overlay's roles, and take them away again."""
     made = overlay(name, folder, reserve=reserve)
     roles = [obj for obj in made if obj["kind"] in ROLES]
@@ -192,16 +189,18 @@ class Story:
                 number += 1
                 patch = {"metadata": {"annotations": {"example.com/synced": str(number)}}}
                 await asyncio.get_running_loop().run_in_executor(
-                    None, lambda patch=patch: self.account.server.call(
+                    None,
+                    lambda patch=patch: self.account.server.call(
                         "PATCH", path, patch, content_type="application/merge-patch+json"
-                    )
+                    ),
                 )
 
 
 def story_mesh(server: ApiServer, *, reserve: bool) -> RealMesh:
     mesh = RealMesh(server, requests_per_s=2000.0, scrape_s=SCRAPE_S)
     mesh.clock.wall_s = time.time()
-    mesh.set_policy(**QUICK, capacity={"mode": "reserve" if reserve else "gate"}, suspend=True)
+    stages = [{"route": "primary", "weights": [10, 50, 100]}]
+    mesh.set_policy(stages=stages, judge=SLOW, capacity={"mode": "reserve" if reserve else "gate"})
     return mesh
 
 
@@ -227,7 +226,7 @@ async def test_the_roles_are_what_is_used(name: str, server: ApiServer, tmp_path
                 await story.annotate_until(
                     lambda: account.used("get", "canarypolicies"), "a status is written on a changed policy"
                 )
-                mesh.set_policy(suspend=False)
+                mesh.set_policy(judge=QUICK)
                 await story.until_phase("Promoted")
                 first.process.kill()
                 await second.logged("serin runs")
