@@ -1,7 +1,7 @@
 """Memory that was freed goes back to the system.
 
-Each turn parses answers of the API server and of Prometheus; between the pieces that stay, what was freed stays with the process.
-glibc gives it back where it is asked to; other C libraries do so by themselves, or never.
+Each turn parses answers of the API server and of Prometheus. What is freed between the pieces that stay, the process keeps:
+glibc gives it back only where it is asked to, other C libraries by themselves or never.
 """
 
 import ctypes

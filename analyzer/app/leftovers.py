@@ -1,8 +1,7 @@
 """Canaries that nobody answers for: a policy that was deleted while no replica led took its `onDelete` with it.
 
-A finalizer would tell the next leader, and would block deletions wherever Serin is gone. So whoever begins to lead looks once for
-VirtualServices that Serin wrote to, that still split their traffic, and that no policy names; what becomes of them is a person's
-decision.
+A finalizer would tell the next leader, and would block deletions wherever Serin is gone. So whoever begins to lead looks once
+for VirtualServices that Serin wrote to, that still split their traffic, and that no policy names. A person decides about them.
 """
 
 from collections.abc import Sequence

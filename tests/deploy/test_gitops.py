@@ -1,16 +1,19 @@
 """What GitOps tools make of a policy: Argo CD by the shipped health.lua, in its own Lua; Flux by the rules of kstatus."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from lupa.lua51 import LuaRuntime  # Argo CD runs gopher-lua, which is Lua 5.1
 
+from analyzer.adapters.kube.cluster import _MANAGER
 from analyzer.app.status import write_status
 from analyzer.core.rollout import Hold, HoldReason, Phase, RolloutState
 from analyzer.policy.crd import crd
+from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE
 from tests.deploy.kstatus import KStatus, kstatus
-from tests.deploy.raw import DEPLOY
+from tests.deploy.raw import DEPLOY, one
 
 HEALTH = (DEPLOY / "gitops/argocd/health.lua").read_text()
 GENERATION = 3
@@ -105,6 +108,14 @@ def test_argo_cd_shows_a_deletion(phase: Phase) -> None:
     assert argo(deleted) == ("Progressing", "Being deleted")
 
 
+def test_argo_cd_leaves_alone_what_serin_writes() -> None:
+    spec = one("gitops/argocd/application.yaml", "Application")["spec"]
+    (ignored,) = spec["ignoreDifferences"]
+    assert (ignored["group"], ignored["kind"]) == (VIRTUAL_SERVICE.group, VIRTUAL_SERVICE.kind)
+    assert ignored["managedFieldsManagers"] == [_MANAGER["fieldManager"]]
+    assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"]
+
+
 # --- Flux, and all who wait by kstatus --------------------------------------------------------------------------------
 
 
@@ -146,3 +157,15 @@ def test_conditions_are_those_of_this_generation_and_keep_their_times() -> None:
     moved = {kind for kind in new if new[kind]["lastTransitionTime"] != old[kind]["lastTransitionTime"]}
     assert moved == {"Ready", "Stalled"}
     assert all(one["reason"] and one["reason"].isalnum() for one in new.values())
+
+
+def test_flux_can_wait_for_a_rollout_by_expressions_that_know_every_phase() -> None:
+    spec = one("gitops/flux/kustomization.yaml", "Kustomization")["spec"]
+    (check,) = spec["healthCheckExprs"]
+    assert (check["apiVersion"], check["kind"]) == (CANARY_POLICY.api_version, CANARY_POLICY.kind)
+    named = {name: set(re.findall(r"'(\w+)'", check[name])) for name in ("current", "failed", "inProgress")}
+    assert named["current"] == {Phase.IDLE, Phase.PROMOTED}
+    assert named["failed"] == {Phase.ROLLED_BACK, Phase.INVALID}
+    assert check["inProgress"].startswith("!(")
+    assert named["inProgress"] == named["current"] | named["failed"], "all others: a rollout that goes on"
+    assert spec["wait"] is True

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from analyzer.errors import TerminalError, WatchExpired
 from analyzer.ports import Change, ChangeType, Kind, Ref
 
-
 _RESOLUTION_S: Final = 0.001
 """Not finer: virtual time is rounded, and a timer at the end of a watch could be due for ever without time passing."""
 
