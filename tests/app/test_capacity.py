@@ -44,6 +44,26 @@ async def test_a_harmless_release_is_promoted_without_a_request_that_had_no_pod(
     assert len(loop.weights) > 5, f"steps beyond ready pods are split: {loop.weights}"
 
 
+async def test_weights_that_follow_the_proof_take_the_same_bound() -> None:
+    loop = scaling_loop(startup_s=60.0)
+    loop.mesh.set_policy(stages=[{"route": "primary", "weights": "auto"}])
+    await loop.until(lambda: loop.phase == "Promoted", cycles=600)
+    assert dict(mesh_of(loop).refused) == {"v1": 0, "v2": 0}
+    assert any(weight not in {10, 16, 25, 35, 50, 100} for weight in loop.weights), f"split: {loop.weights}"
+
+
+async def test_waiting_for_pods_does_not_stop_evidence() -> None:
+    loop = scaling_loop(startup_s=120.0)
+    await loop.until(lambda: loop.state.hold is not None and loop.state.hold.reason is HoldReason.CAPACITY, cycles=200)
+    seen: list[int] = []
+    while loop.state.hold is not None and len(seen) < 10:
+        assert loop.state.evidence is not None
+        seen.append(loop.state.evidence.canary.requests)
+        await loop.cycle()
+    assert len(seen) > 2
+    assert seen == sorted(set(seen)), "each interval adds requests"
+
+
 async def test_without_the_gate_the_same_release_fails_for_want_of_pods() -> None:
     loop = scaling_loop(startup_s=60.0, mode="off")
     await loop.until(lambda: loop.phase in {"Promoted", "RolledBack"}, cycles=400)

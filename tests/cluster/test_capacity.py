@@ -210,17 +210,18 @@ async def returned(serin: Replicas, shops: Shops, name: str, error_rate: float, 
     return cost
 
 
-@pytest.mark.parametrize("error_rate", [0.05, 0.3])
+@pytest.mark.parametrize("error_rate", [0.2, 0.05])
 async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
     serin: Replicas, shops: Shops, account: Account, error_rate: float
 ) -> None:
-    rows = {
-        "one jump by hand": await jump(shops, error_rate),
-        "at once": await returned(serin, shops, "at-once", error_rate, {"rollbackWithin": "0s"}),
-        "ramped": await returned(serin, shops, "ramped", error_rate, {}),
-        "reserve": await returned(serin, shops, "reserve", error_rate, {"mode": "reserve"}),
-    }
-    for name, cost in rows.items():
+    rows: dict[str, Cost] = {}
+    for name, course in {
+        "one jump by hand": jump(shops, error_rate),
+        "ramped": returned(serin, shops, "ramped", error_rate, {}),
+        "reserve": returned(serin, shops, "reserve", error_rate, {"mode": "reserve"}),
+        "at once": returned(serin, shops, "at-once", error_rate, {"rollbackWithin": "0s"}),
+    }.items():
+        rows[name] = cost = await course
         account.notes.append(
             f"{error_rate:.0%} errors at 90 %, stable shrunk, {name}: noticed after {cost.noticed_s:.1f} s and {cost.before} "
             f"failed; then {cost.by_canary} failed by the canary, {cost.by_overload} by overload, "
