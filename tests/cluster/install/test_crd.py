@@ -187,7 +187,10 @@ def test_a_policy_that_nobody_looked_at_is_not_done_for_who_waits(kubectl: Kubec
     """By the rules of kstatus, as Flux reads it; the default is in no way of what Serin writes."""
     head = "apiVersion: serin.dev/v1alpha1\nkind: CanaryPolicy\nmetadata: {name: unseen, namespace: shop}\n"
     kubectl.done("apply", "-f", "-", text=f"{head}spec: {{target: {{virtualService: unseen}}}}")
-    read = lambda: json.loads(kubectl.done("-n", "shop", "get", "cpol", "unseen", "-o", "json"))  # noqa: E731
+
+    def read() -> Any:
+        return json.loads(kubectl.done("-n", "shop", "get", "cpol", "unseen", "-o", "json"))
+
     try:
         assert read()["status"] == {"observedGeneration": -1}
         assert kstatus(read()) is KStatus.IN_PROGRESS
