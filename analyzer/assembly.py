@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.logsink import LogSink
+from analyzer.adapters.post import Poster
 from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
@@ -97,7 +98,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
     async with AsyncExitStack() as stack:
         sinks: dict[str, AlertSink] = {LOG: LogSink()}
         for name, url in settings.webhooks.items():
-            sinks[name] = await stack.enter_async_context(WebhookSink(name=name, url=url))
+            sinks[name] = WebhookSink(Poster(name), url=url)
         telemetry = PrometheusTelemetry(
             settings.prometheus_url,
             reporter=settings.reporter,
