@@ -100,7 +100,7 @@ format: $(READY) ## Format the code
 
 .PHONY: lock
 lock: $(READY) ## Resolve the lock file anew (needs `uv` on the PATH)
-	@uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes --no-header \
+	@uv pip compile pyproject.toml --extra apprise --extra sandbox --group dev --universal --generate-hashes --no-header \
 	  --no-emit-index-url --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%F)" -o requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python deploy/image/lock.py

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analyzer.adapters.clock import SystemClock
-from analyzer.adapters.logsink import LogSink
-from analyzer.adapters.post import Poster
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
 from analyzer.app.daemon import WATCHED, Changes, Daemon
 from analyzer.app.fence import highest_epoch
@@ -20,10 +17,8 @@ from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.writer import Services
-from analyzer.ports import LEASE, VIRTUAL_SERVICE, AlertSink, Clock, Cluster, Ref
-
-LOG = "log"
-"""The receiver that is always there."""
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, Clock, Cluster, Ref
+from analyzer.receivers import Reloading
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +43,8 @@ class Settings:
         Age from which a scrape is taken to be stored [s]: about the longest that a scrape takes.
     webhooks
         Receivers of alerts: name and URL. The log is one too, and gets all that names no receiver.
+    receivers_file
+        More of them, read anew when it changes.
     dry_run
         Decide and report, write nothing.
     instance
@@ -70,6 +67,7 @@ class Settings:
     call_timeout_s: float = 10.0
     settle_s: float = 1.0
     webhooks: Mapping[str, str] = field(default_factory=dict)
+    receivers_file: Path | None = None
     dry_run: bool = False
     instance: str = "serin"
     namespaces: tuple[str, ...] = ()
@@ -96,9 +94,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
     metrics = Metrics()
     changes = Changes()
     async with AsyncExitStack() as stack:
-        sinks: dict[str, AlertSink] = {LOG: LogSink()}
-        for name, url in settings.webhooks.items():
-            sinks[name] = WebhookSink(Poster(name), url=url)
+        receivers = Reloading(settings.receivers_file, webhooks=settings.webhooks, metrics=metrics)
         telemetry = PrometheusTelemetry(
             settings.prometheus_url,
             reporter=settings.reporter,
@@ -124,17 +120,18 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
         )
+        outbox = Outbox(
+            dict(receivers.sinks()),
+            default=receivers.default,
+            clock=clock,
+            metrics=metrics,
+            rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
+        )
         services = Services(
             cluster=cluster,
             cache=cache,
             clock=clock,
-            outbox=Outbox(
-                sinks,
-                default=tuple(settings.webhooks) or (LOG,),
-                clock=clock,
-                metrics=metrics,
-                rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
-            ),
+            outbox=outbox,
             metrics=metrics,
             leadership=_leadership(cluster, settings, clock=clock, metrics=metrics, cache=cache),
             instance=settings.instance,
@@ -154,7 +151,9 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             pods=pods,
             executor=executor,
         )
-        daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
+        daemon = Daemon(
+            services, cache=cache, judging=judging, changes=changes, companions=[lambda: receivers.run(outbox)]
+        )
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
 
 

@@ -1,7 +1,8 @@
-"""HTTP for alerts, with guards: no redirects, no proxies of the environment, no link-local or metadata addresses, no host that the
-operator does not allow, and no secret in any error.
+"""HTTP for alerts, with guards, and without a secret in any error.
 
-A connection is made for each alert: they are rare, and nothing has to be closed when the operator changes the receivers.
+No redirect is followed and no proxy of the environment used. Neither link-local nor metadata addresses are connected to, nor
+hosts that the operator does not allow. A connection is made for each alert: they are rare, and nothing has to be closed when
+the operator changes the receivers.
 """
 
 import base64

@@ -26,8 +26,8 @@ class Secret:
     file: Path | None = None
     variable: str | None = None
 
-    def read(self, receiver: str) -> str:
-        """Read it.
+    def read(self, receiver: str, *, spaces: bool = False) -> str:
+        """Read it; with `spaces`, it may have some inside.
 
         Raises
         ------
@@ -35,8 +35,8 @@ class Secret:
             It is not there, or is not one printable word: a person may be about to mend it.
         """
         text = (os.environ.get(self.variable) if self.variable else self._from_file(receiver)) or ""
-        if not re.fullmatch(r"[!-~]+", text.strip()):
-            raise AlertUndelivered(f"{receiver}: {self} holds no secret, which is one word of printable ASCII")
+        if not re.fullmatch(r"[ -~]+" if spaces else r"[!-~]+", text.strip()):
+            raise AlertUndelivered(f"{receiver}: {self} holds no secret, which is one line of printable ASCII")
         return text.strip()
 
     def _from_file(self, receiver: str) -> str:

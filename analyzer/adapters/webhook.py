@@ -30,8 +30,8 @@ class WebhookSink:
     - `policy`: `namespace/name`; `namespace`, `name`: its parts. `at`: ISO 8601, UTC.
     - `what`, `evidence`, `done`, `to_do`, `command`, `links`: the parts of the text. `details`: numbers, for machines.
 
-    With a signing key, `Serin-Timestamp` is the time of sending [unix seconds] and `Serin-Signature` is `v1=` with the hexadecimal
-    HMAC-SHA256 of `TIMESTAMP.BODY`: a receiver that also checks the age of the timestamp cannot be fed old alerts.
+    With a signing key, `Serin-Timestamp` is the time of sending [unix seconds] and `Serin-Signature` is `v1=` with the
+    hexadecimal HMAC-SHA256 of `TIMESTAMP.BODY`: a receiver that also checks the timestamp's age cannot be fed old alerts.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def signature(key: str, timestamp: str, body: bytes) -> str:
     return f"v1={digest.hexdigest()}"
 
 
-def filled(value: Any, fields: Mapping[str, Any]) -> Any:
+def filled(value: object, fields: Mapping[str, Any]) -> object:
     """Put an alert's fields into a body. A string that is one placeholder and nothing else takes the field's own type."""
     if isinstance(value, Mapping):
         return {key: filled(item, fields) for key, item in value.items()}

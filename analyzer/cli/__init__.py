@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analyzer.cli.lint import lint
+from analyzer.cli.receivers import receivers as check_receivers
 from analyzer.cli.studies import calibrate, plan, replay
 
 app = typer.Typer(
@@ -131,6 +132,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.", envvar="SERIN_WEBHOOK"),
     ] = None,
+    receivers: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of receivers of alerts; read anew when it changes.",
+            envvar="SERIN_RECEIVERS",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
     ] = False,
@@ -186,6 +195,7 @@ def run(
                 checkpoint=checkpoint,
                 reporter=reporter,
                 webhooks=tuple(webhook or ()),
+                receivers=receivers,
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
@@ -220,6 +230,7 @@ def demo(
 
 
 app.command(short_help="Check policies and what they point to.")(lint)
+app.command(name="receivers", short_help="Check the receivers of alerts; send a test alert.")(check_receivers)
 app.command(short_help="What a policy will do, by simulation.")(plan)
 app.command(short_help="Recorded telemetry through the same judge.")(replay)
 app.command(short_help="False rollbacks on your own service's past.")(calibrate)

@@ -49,6 +49,7 @@ class RunOptions:
     checkpoint: str
     reporter: str
     webhooks: tuple[str, ...]
+    receivers: Path | None
     dry_run: bool
     log_format: str
     log_level: str
@@ -110,6 +111,7 @@ def settings_of(options: RunOptions) -> Settings:
         period_s=_duration("--period", options.period),
         checkpoint_s=_duration("--checkpoint", options.checkpoint),
         webhooks=webhooks,
+        receivers_file=options.receivers,
         dry_run=options.dry_run,
         instance=options.instance or socket.gethostname(),
         namespaces=tuple(sorted(set(options.namespaces))),

@@ -23,8 +23,9 @@ PLACEHOLDERS: Final = (
 )  # fmt: skip
 """What `body` of a webhook may name, as `${title}`."""
 
-LINK_PLACEHOLDERS: Final = ("namespace", "name", "reason", "anchor", "rollout")
-"""What a link may name, as `{namespace}`. `anchor` is the reason as an anchor of a Markdown page: in lower case."""
+LINK_PLACEHOLDERS: Final = ("namespace", "name", "reason", "anchor", "argocd", "flux")
+"""What a link may name, as `{namespace}`. `anchor` is the reason as an anchor of a Markdown page: in lower case. `argocd` and
+`flux` are the application or Kustomization that the policy belongs to; without one the link is left out."""
 
 
 class PagerDuty(Model):
