@@ -97,6 +97,6 @@ def by_library(name: str) -> Notify:
 
     def notify(url: str, title: str, body: str, kind: str) -> bool:
         service = apprise.Apprise()
-        return bool(service.add(url)) and service.notify(title=title, body=body, notify_type=kind) is True
+        return bool(service.add(url)) and bool(service.notify(title=title, body=body, notify_type=kind))
 
     return notify

@@ -1,19 +1,14 @@
-import asyncio
 import hashlib
 import hmac
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import unused_port
 
 from analyzer.adapters.addresses import forbidden
 from analyzer.adapters.payload import payload
@@ -21,60 +16,8 @@ from analyzer.adapters.post import Poster, retry_after_s
 from analyzer.adapters.secret import Secret
 from analyzer.adapters.webhook import WebhookSink, signature
 from analyzer.errors import AlertUndelivered, TerminalError
+from tests.adapters.receiver import Handler, Naming, hangs, hangs_up, hangs_within_the_answer, receiver, says
 from tests.alerts import PROMOTED, ROLLED_BACK
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server on loopback that answers as told and keeps what it got."""
-
-    url: str
-    answer: Handler
-    requests: list[web.Request] = field(default_factory=list)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)
-
-
-def says(status: int, text: str = "", **headers: str) -> Handler:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text=text, headers={key.replace("_", "-"): headers[key] for key in headers})
-
-    return answer
-
-
-async def hangs(_request: web.Request) -> web.StreamResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def hangs_up(request: web.Request) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
-
-
-async def hangs_within_the_answer(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(status=503)
-    await response.prepare(request)
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-@asynccontextmanager
-async def receiver(answer: Handler) -> AsyncIterator[Receiver]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        got.requests.append(request)
-        got.raw.append(await request.read())
-        got.bodies.append(await request.json())
-        return await got.answer(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    async with TestServer(app, shutdown_timeout=0.01) as server:
-        got = Receiver(str(server.make_url("/alerts")), answer)
-        yield got
 
 
 async def test_an_alert_arrives_as_the_documented_object() -> None:
@@ -290,24 +233,6 @@ async def test_a_long_or_binary_answer_is_cut() -> None:
             await sink.send(ROLLED_BACK)
     assert len(str(error.value)) < 300
     assert "\x1b" not in str(error.value)
-
-
-class Naming(AbstractResolver):
-    """Resolves every name to the addresses given."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host=each, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for each in self.addresses
-        ]
-
-    async def close(self) -> None:
-        pass
 
 
 async def test_a_name_that_leads_to_the_metadata_service_is_refused() -> None:
