@@ -148,7 +148,7 @@ class Cluster(Protocol):
         ...
 
     async def create(self, kind: Kind, obj: Object) -> Object:
-        """Make a new object.
+        """Make a new object; one without a namespace belongs to the cluster.
 
         Raises
         ------
@@ -351,7 +351,10 @@ class Clock(Protocol):
     """Two clocks: one for people, one for durations."""
 
     def now_s(self) -> float:
-        """Wall clock [unix seconds]: for time stamps that people read, never for a decision."""
+        """Wall clock [unix seconds]: for what people read, and for `spec.schedule`.
+
+        No other decision depends on it: set wrong, it delays a step, and no more.
+        """
         ...
 
     def monotonic_s(self) -> float:

@@ -131,6 +131,11 @@ class ClusterCache:
         feeds = self._all_feeds() if kind is None else tuple(self._feeds_of(kind).values())
         return max((self._clock.monotonic_s() - feed.heard_s for feed in feeds), default=0.0)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the last call of any feed failed."""
+        return any(feed.lost for feed in self._all_feeds())
+
     def _all_feeds(self) -> tuple[_Feed, ...]:
         return tuple(feed for feeds in self._feeds.values() for feed in feeds.values())
 

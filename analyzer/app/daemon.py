@@ -204,14 +204,16 @@ class Daemon:
             runner.stop()
 
     async def _release_orphans(self) -> None:
-        """Give back, from time to time, what deleted policies held of autoscalers."""
+        """Give back, from time to time, what policies held of autoscalers and hold no more."""
         await self.cache.synced.wait()
         while True:
             if self.leads and not self._services.dry_run:
                 try:
-                    await release_orphans(self.cache, Writer(self._services, _NOBODY))
-                except (SerinError, TimeoutError) as error:
-                    log.warning("reserve of a deleted policy not given back", error=str(error) or "time-out")
+                    await release_orphans(
+                        self.cache, Writer(self._services, _NOBODY), now_s=self._services.clock.now_s()
+                    )
+                except LeadershipLost:
+                    log.info("reserves are the next leader's")
             await asyncio.sleep(_ORPHANS_S)
 
     async def _refresh(self) -> None:

@@ -24,6 +24,8 @@ def rollout_plan(policy: CanaryPolicy) -> RolloutPlan:
         headroom=spec.capacity.headroom,
         return_within_s=spec.capacity.rollback_within_s,
         limits=limits_of(policy),
+        approval=spec.approval,
+        called=f"{policy.metadata.name} -n {policy.metadata.namespace}",
     )
 
 

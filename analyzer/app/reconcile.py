@@ -4,7 +4,7 @@ A turn starts from what is there, not from what the last one believed. Killed at
 another) converges: the weight change is in `.status` before it is made, and it is read back after.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,10 +12,11 @@ from analyzer.app.advice import refused, with_commands
 from analyzer.app.capacity import CapacityBook
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.observe import Observed, observe
-from analyzer.app.orders import order_of, question_of
+from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
 from analyzer.app.reserve import floor_for, keep_reserves
+from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, take_in, telemetry_now
 from analyzer.app.status import read_status, stamp_notices
 from analyzer.app.target import ObservedTarget, shares
 from analyzer.app.writer import Services, Writer
@@ -25,7 +26,6 @@ from analyzer.core.rollout import (
     Phase,
     Problem,
     RolloutState,
-    Snapshot,
     Weights,
     decide,
     settle,
@@ -48,6 +48,7 @@ _RETURNING_S = 3.0
 """A rollback in parts looks so often what more the stable version can take."""
 _MATERIAL = (
     "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
+    "paused", "answered", "awaits", "approved", "promotion", "restoring",
 )  # fmt: skip
 """A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
 
@@ -126,18 +127,28 @@ class Reconciler:
         state = before = self._remembered(obj)
         elapsed_s = self._elapsed()
         observed = self._observe(obj)
+        request = request_of(obj)
         if isinstance(observed, Problem):
-            state = break_off(state, observed)
+            state = break_off(hear_nothing(state, observed, request), observed)
             failure = await self._finish(obj, state, None)
             return TurnResult(before, self._state, None, self._wait_s(), failure=failure)
         live = observed.target.view.shares.get(state.canary)
         if live is not None:
-            state = settle(state, live, now_s=_telemetry_now(answer))
+            state = settle(state, live, now_s=telemetry_now(answer))
         capacity = self._view_capacity(observed, state, answer)
-        state, snapshot = _snapshot(observed, state, answer, elapsed_s=elapsed_s, capacity=capacity)
+        state = take_in(observed.plan, state, answer)
+        snapshot = make_snapshot(
+            observed,
+            answer,
+            state,
+            elapsed_s=elapsed_s,
+            capacity=capacity,
+            request=request,
+            now_s=self._services.clock.now_s(),
+        )
         state = with_commands(decide(observed.plan, state, snapshot), obj, observed)
         if state.intent is not None:
-            obj, state = await self._move(obj, observed, state, now_s=_telemetry_now(answer))
+            obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
             self._failures = 0
         await self._keep_reserve(observed, state, capacity)
@@ -184,6 +195,8 @@ class Reconciler:
 
     async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
+        if self._services.dry_run:
+            return
         wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
@@ -354,35 +367,3 @@ class Reconciler:
     def key(self) -> str:
         """`namespace/name`, as logs and orders name the policy."""
         return f"{self.ref.namespace}/{self.ref.name}"
-
-
-def _telemetry_now(answer: JudgeAnswer | None) -> float | None:
-    return answer.health.now_s if answer is not None else None
-
-
-def _snapshot(
-    observed: Observed,
-    state: RolloutState,
-    answer: JudgeAnswer | None,
-    *,
-    elapsed_s: float,
-    capacity: CapacityView | None,
-) -> tuple[RolloutState, Snapshot]:
-    """Join what is there with the judge's answer, if that still answers the question of the present step."""
-    assessment = None
-    if answer is not None and answer.question == (state.rollout, question_of(observed.plan, state)):
-        assessment = answer.assessment
-        state = replace(
-            state,
-            judged_until_s=answer.judged_until_s,
-            interval_s=answer.interval_s,
-            dispersion=answer.order.dispersion or state.dispersion,
-        )
-    return state, Snapshot(
-        target=observed.target.view,
-        elapsed_s=elapsed_s,
-        telemetry=answer.health if answer is not None else None,
-        assessment=assessment,
-        strays=answer.strays if answer is not None else "",
-        capacity=capacity,
-    )

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
+
 from analyzer.app.view import ClusterView
 from analyzer.app.writer import Writer
 from analyzer.core.capacity import Load, VersionCapacity, needed
 from analyzer.core.rollout import CapacityView
+from analyzer.errors import LeadershipLost, SerinError
 from analyzer.ports import CANARY_POLICY, HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
+
+log = structlog.get_logger("serin.reserve")
 
 ANNOTATION: Final = "serin.dev/reserve"
 LASTS_S: Final = 3600.0
@@ -154,30 +159,36 @@ async def keep_reserves(
     key = f"{policy.namespace}/{policy.name}"
     for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER, policy.namespace):
         target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
-        if deployment is not None and target.get("name") == deployment:
-            if floor is not None:
-                await _write(writer, autoscaler, hold_operations(autoscaler, policy=key, floor=floor, now_s=now_s))
-            continue
         held = read_reserve(autoscaler)
-        if held is not None and held.policy == key:
+        mine = held is not None and held.policy == key
+        if deployment is not None and target.get("name") == deployment:
+            wanted = held.floor if floor is None and held is not None else floor
+            if wanted is not None:
+                await _write(writer, autoscaler, hold_operations(autoscaler, policy=key, floor=wanted, now_s=now_s))
+        elif mine:
             await _write(writer, autoscaler, release_operations(autoscaler))
 
 
-async def release_orphans(cache: ClusterView, writer: Writer) -> None:
-    """Give back the reserves of policies that are no more: deleted while nobody looked, or by a process that died.
+async def release_orphans(cache: ClusterView, writer: Writer, *, now_s: float) -> None:
+    """Give back the reserves that nobody holds any more.
 
-    Raises
-    ------
-    SerinError
-        As the port says; call again.
+    Those of policies that are no more (deleted while nobody looked, or by a process that died), and those that are stale: a
+    policy that is broken does not renew its own. One that cannot be given back now keeps no other from it.
     """
     for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER):
         held = read_reserve(autoscaler)
         if held is None:
             continue
         namespace, _, name = held.policy.partition("/")
-        if cache.get(Ref(CANARY_POLICY, namespace, name)) is None:
+        if cache.get(Ref(CANARY_POLICY, namespace, name)) is not None and now_s < held.expires_s:
+            continue
+        try:
             await _write(writer, autoscaler, release_operations(autoscaler))
+        except LeadershipLost:
+            raise
+        except (SerinError, TimeoutError) as error:
+            said = str(error) or "time-out"
+            log.warning("reserve not given back", autoscaler=str(autoscaler_ref(autoscaler)), error=said)
 
 
 async def _write(writer: Writer, autoscaler: Object, operations: Sequence[PatchOperation]) -> None:

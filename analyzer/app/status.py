@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from analyzer.core.capacity import Severity
+from analyzer.core.capacity import CapacityReport, Severity, VersionReport
 from analyzer.core.judge import dump_state, load_state
 from analyzer.core.judge.types import Evidence, Rates, Verdict
 from analyzer.core.rollout import Hold, Intent, Judged, Notice, Phase, RolloutState, Weights
+from analyzer.core.rollout.requests import Answer, Pause, Promotion
 from analyzer.core.rollout.weights import active_stage
 from analyzer.errors import TerminalError
 from analyzer.ports import Object
@@ -51,6 +52,10 @@ class _Checkpoint(BaseModel):
     waiting_seconds: float = 0.0
     blind_seconds: float = 0.0
     mismatch_seconds: float = 0.0
+    awaits: Weights = ()
+    approved: Weights = ()
+    promotion: Promotion | None = None
+    restoring: bool = False
 
 
 class _Stored(BaseModel):
@@ -72,6 +77,9 @@ class _Stored(BaseModel):
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = frozenset()
+    paused: Pause | None = None
+    request: Answer | None = None
+    answered: tuple[str, ...] = ()
     checkpoint: _Checkpoint = _Checkpoint()
 
 
@@ -122,6 +130,13 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         waiting_s=kept.waiting_seconds,
         blind_s=kept.blind_seconds,
         mismatch_s=kept.mismatch_seconds,
+        awaits=kept.awaits,
+        approved=kept.approved,
+        promotion=kept.promotion,
+        restoring=kept.restoring,
+        paused=stored.paused,
+        request=stored.request,
+        answered=stored.answered,
         judged=stored.judged,
         notices=stored.notices,
         told=stored.told,
@@ -151,6 +166,9 @@ def write_status(
         judged=state.judged,
         notices=state.notices,
         told=state.told,
+        paused=state.paused,
+        request=state.request,
+        answered=state.answered,
         checkpoint=_Checkpoint(
             judge=dump_state(state.judge) if state.judge is not None else None,
             judged_until=state.judged_until_s,
@@ -165,6 +183,10 @@ def write_status(
             waiting_seconds=state.waiting_s,
             blind_seconds=state.blind_s,
             mismatch_seconds=state.mismatch_s,
+            awaits=state.awaits,
+            approved=state.approved,
+            promotion=state.promotion,
+            restoring=state.restoring,
         ),
     ).model_dump(mode="json", by_alias=True)
     stored["told"] = sorted(state.told)
@@ -175,6 +197,7 @@ def write_status(
         "step": show_step(state),
         "since": timestamp(now_s) if moved or "since" not in previous else previous["since"],
         "evidence": evidence_summary(state.evidence) or previous.get("evidence"),
+        "capacity": capacity_summary(state.capacity),
         "history": _history(state, previous),
         "conditions": _conditions(state, generation=generation, now_s=now_s, previous=previous),
     }
@@ -230,6 +253,34 @@ def evidence_summary(evidence: Evidence | None) -> Object | None:
         "seconds": round(evidence.seconds, 1),
         "stable": _rates_summary(evidence.stable),
         "canary": _rates_summary(evidence.canary),
+    }
+
+
+def capacity_summary(report: CapacityReport | None) -> Object | None:
+    """Return what is known of capacity for people; None where nothing is."""
+    if report is None:
+        return None
+    return {
+        "nextWeight": report.next_weight,
+        "gate": report.gate.value if report.gate else None,
+        "seconds": None if report.seconds is None else round(report.seconds),
+        "message": report.reason,
+        "stable": _version_summary(report.stable),
+        "canary": _version_summary(report.canary),
+    }
+
+
+def _version_summary(version: VersionReport) -> Object:
+    return {
+        "autoscaler": version.autoscaler,
+        "replicas": version.replicas,
+        "ready": version.ready,
+        "maxReplicas": version.max_replicas,
+        "needed": version.needed,
+        "requestsPerSecond": round(version.load, 1),
+        "carries": None if version.carries is None else round(version.carries, 1),
+        "doubt": None if version.doubt is None else round(version.doubt, 3),
+        "unknown": version.unknown,
     }
 
 

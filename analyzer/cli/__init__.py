@@ -2,16 +2,23 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from analyzer.cli.grouped import Grouped
 from analyzer.cli.lint import lint
+from analyzer.cli.people.commands import add_commands
 from analyzer.cli.receivers import receivers as check_receivers
 from analyzer.cli.studies import calibrate, plan, replay
 
+POLICIES: Final = "Policies"
+RELEASES: Final = "Before and after a release"
+DAEMON: Final = "The daemon"
+
 app = typer.Typer(
     name="serin",
+    cls=Grouped,
     help="Automated canary analysis for Istio: proves harm or harmlessness and moves the weights.",
     no_args_is_help=True,
     add_completion=True,
@@ -45,7 +52,11 @@ def serin(
     """Automated canary analysis for Istio: proves harm or harmlessness and moves the weights."""
 
 
-@app.command()
+add_commands(app, panel="On call")
+app.command(short_help="Check policies and what they point to.", rich_help_panel=POLICIES)(lint)
+
+
+@app.command(rich_help_panel=POLICIES)
 def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
@@ -71,7 +82,12 @@ def schema(
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
-@app.command(short_help="Run the daemon.")
+app.command(short_help="What a policy will do, by simulation.", rich_help_panel=RELEASES)(plan)
+app.command(short_help="Recorded telemetry through the same judge.", rich_help_panel=RELEASES)(replay)
+app.command(short_help="False rollbacks on your own service's past.", rich_help_panel=RELEASES)(calibrate)
+
+
+@app.command(short_help="Run it.", rich_help_panel=DAEMON)
 def run(
     prometheus: Annotated[
         str, typer.Option(help="Where Prometheus is, without /api/v1.", metavar="URL", envvar="SERIN_PROMETHEUS")
@@ -208,7 +224,10 @@ def run(
     )
 
 
-@app.command(short_help="Play three releases on real traffic.")
+app.command(name="receivers", short_help="Check receivers of alerts.", rich_help_panel=DAEMON)(check_receivers)
+
+
+@app.command(short_help="Play three releases on real traffic.", rich_help_panel=DAEMON)
 def demo(
     release: Annotated[
         str | None,
@@ -227,13 +246,6 @@ def demo(
     from analyzer.cli.demo import play_demo
 
     raise typer.Exit(play_demo(release, plain=plain, log_file=log_file))
-
-
-app.command(short_help="Check policies and what they point to.")(lint)
-app.command(name="receivers", short_help="Check the receivers of alerts; send a test alert.")(check_receivers)
-app.command(short_help="What a policy will do, by simulation.")(plan)
-app.command(short_help="Recorded telemetry through the same judge.")(replay)
-app.command(short_help="False rollbacks on your own service's past.")(calibrate)
 
 
 def main() -> None:

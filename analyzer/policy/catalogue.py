@@ -32,7 +32,6 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
         (Code.WRONG_UNIT, "a unit is missing or wrong", "`10` has been taken for seconds, minutes and milliseconds."),
         (Code.WEIGHTS, "steps that lead nowhere", "The steps of a stage lead from little to everything."),
         (Code.CONTRADICTION, "fields that contradict each other", "Both cannot be meant."),
-        (Code.NOT_YET, "not supported yet", "It would be taken in, and nothing would come of it."),
         (Code.VIRTUAL_SERVICE_MISSING, "no such VirtualService", "There are no weights to move."),
         (
             Code.UNSUPPORTED_ROUTE,
@@ -74,6 +73,7 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
             "too few maxReplicas",
             "The version could never carry the stage; Serin would hold there.",
         ),
+        (Code.SHORT_WINDOW, "hours shorter than a step", "A rollout takes as many days as it has steps."),
         (Code.REGEX_COOKIE_SPACE, "an expression that misses cookies", "Browsers write a space after each `;`."),
         (Code.REGEX_DOT, "an unescaped dot", "It matches any character, and so other people's domains."),
         (

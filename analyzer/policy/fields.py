@@ -22,6 +22,11 @@ _VERSION_NAME: Final = r"^[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?$"
 _ROUTE_NAME: Final = r"^[^\s\"\\]([^\"\\\n]*[^\s\"\\])?$"
 
 
+def steps_of(weights: "tuple[int, ...] | Literal['auto']") -> tuple[int, ...]:
+    """Give the steps of a stage, those of `auto` too."""
+    return AUTO_WEIGHTS if weights == "auto" else weights
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 

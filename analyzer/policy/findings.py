@@ -39,7 +39,6 @@ class Code(StrEnum):
     WRONG_UNIT = "SRN104"  # a duration or percentage without its unit
     WEIGHTS = "SRN105"  # the steps of a stage do not lead from little to everything
     CONTRADICTION = "SRN106"  # two fields cannot both be meant
-    NOT_YET = "SRN107"  # a field of the schema whose behaviour this version does not have
 
     # The policy and its VirtualService
     VIRTUAL_SERVICE_MISSING = "SRN201"  # (with --cluster) there is no such VirtualService
@@ -73,6 +72,7 @@ class Code(StrEnum):
     MAX_REPLICAS_TOO_FEW = "SRN405"  # warning: under `maxReplicas` the version can never carry a stage
     REGEX_COOKIE_SPACE = "SRN411"  # warning: misses cookies after the first
     REGEX_DOT = "SRN412"  # warning: an unescaped dot matches anything
+    SHORT_WINDOW = "SRN421"  # warning: hours that are over before a step's dwell is
     LIMIT_BELOW_FLOOR = "SRN413"  # warning: a limit so low that the comparison tolerates more
     LIMIT_BETWEEN_EDGES = (
         "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not

@@ -12,6 +12,7 @@ from typing import Final
 from analyzer.policy.bundle import STDIN, Bundle, read_bundle
 from analyzer.policy.checks import check_against
 from analyzer.policy.findings import Code, Finding, Path, Severity, suggest
+from analyzer.policy.hours import check_schedule
 from analyzer.policy.limits import check_limits
 from analyzer.policy.load import Document, from_cluster
 from analyzer.policy.mesh import Object, get_map, name_of, namespace_of
@@ -95,7 +96,8 @@ def _check_bundle(bundle: Bundle, live: Sequence[Document] | None) -> list[Findi
     findings += _taken(accepted, live or ())
     for item, policy in accepted:
         findings += [
-            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity) for p in check_limits(policy)
+            item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity)
+            for p in (*check_limits(policy), *check_schedule(policy))
         ]
         others = [*bundle.objects, *(live or ())]
         findings += check_against(item, policy, others=others, live=live is not None)

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from analyzer.policy.fields import DEFAULT_WEIGHTS, ApprovalPoint, ObjectName, RouteName, VersionName, Versions, Weights
 from analyzer.policy.quantities import Duration, Percent, PositiveDuration, PositivePercent, RiskPercent
+from analyzer.policy.schedule import DatesField, HoursField, ZoneName
 
 API_VERSION: Final = "serin.dev/v1alpha1"
 KIND: Final = "CanaryPolicy"
@@ -164,6 +165,17 @@ class Capacity(Model):
     """A rollback onto pods that cannot carry all of it is complete after this time, whatever it costs; 0s: at once, always."""
 
 
+class Schedule(Model):
+    """When steps forward may be made; a rollback always may."""
+
+    timezone: ZoneName = "UTC"
+    """All hours and days are by the clocks on the wall there."""
+    forward: Annotated[tuple[HoursField, ...], Lax, Field(min_length=1, max_length=32)] = ()
+    """Hours in which steps may be made, like `Mon-Fri 09:00-17:00`; without any, at all hours."""
+    freeze: Annotated[tuple[DatesField, ...], Lax, Field(min_length=1, max_length=64)] = ()
+    """Days on which none may, like `2026-12-24/2027-01-02`."""
+
+
 class Deadlines(Model):
     """When waiting ends."""
 
@@ -187,8 +199,10 @@ class Spec(Model):
     capacity: Capacity = Capacity()
     on_delete: Annotated[OnDelete, Lax] = OnDelete.RESTORE
     """Whether deleting the policy takes a canary in flight back to zero."""
-    approval: Annotated[tuple[ApprovalPoint, ...], Lax] = ()
-    """Stages or weights that wait for a person."""
+    approval: Annotated[tuple[ApprovalPoint, ...], Lax, Field(max_length=32)] = ()
+    """What waits for a person: a stage, by its route, before it begins; a weight [per cent], before any stage goes to or past
+    it."""
+    schedule: Schedule | None = None
     deadlines: Deadlines = Deadlines()
     on_rollback: Annotated[OnRollback, Lax] = OnRollback.PAGE
     """How urgently people are told of a rollback: no user gets the canary any more, so it may wait until the morning. One that

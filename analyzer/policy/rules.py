@@ -1,20 +1,18 @@
-"""Rules over several fields of a policy, and fields whose behaviour is still to come."""
+"""Rules over several fields of a policy."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator
 
-from analyzer.policy.findings import Code, Path, Problem, suggest
+from analyzer.policy.fields import steps_of
+from analyzer.policy.findings import Code, Problem, suggest
 from analyzer.policy.model import Spec
 from analyzer.policy.quantities import format_duration
 
 
 def check_rules(spec: Spec) -> list[Problem]:
-    """Find what contradicts itself, and what this version cannot do."""
+    """Find what contradicts itself."""
     problems: list[Problem] = []
-    for rule in (_target, _stages, _dwell, _alerts):
+    for rule in (_target, _stages, _dwell, _alerts, _approval, _schedule):
         problems += rule(spec)
-    for entry in NOT_YET:
-        problems += [Problem(Code.NOT_YET, entry.message, entry.mend, path) for path in entry.find(spec)]
     return problems
 
 
@@ -70,27 +68,22 @@ def _alerts(spec: Spec) -> Iterator[Problem]:
             yield _contradiction(f"the receiver `{name}` is named twice", "name it once", "alerts", index)
 
 
-# --- not yet ----------------------------------------------------------------------------------------------------------
+def _approval(spec: Spec) -> Iterator[Problem]:
+    routes = [stage.route for stage in spec.stages if stage.route is not None]
+    weights = sorted({weight for stage in spec.stages for weight in steps_of(stage.weights)})
+    for index, point in enumerate(spec.approval):
+        place = ("approval", index)
+        if point in spec.approval[:index]:
+            yield _contradiction(f"`{point}` waits for approval twice", "name it once", *place)
+        elif isinstance(point, str) and point not in routes:
+            known = suggest(point, routes) if routes else "name the stage's route, or a weight"
+            yield _contradiction(f"no stage moves the route `{point}`", known, *place)
+        elif isinstance(point, int) and point not in weights:
+            listed = ", ".join(map(str, weights))
+            yield _contradiction(f"no stage has a step of {point}", f"take one of {listed}", *place)
 
 
-class NotYet(NamedTuple):
-    """A part of the schema that this version refuses, so that nobody relies on what does not happen."""
-
-    find: Callable[[Spec], Iterable[Path]]
-    message: str
-    mend: str
-
-
-def _where(path: str, present: Callable[[Spec], bool]) -> Callable[[Spec], Iterable[Path]]:
-    """Find one fixed place."""
-    return lambda spec: [tuple(path.split("."))] if present(spec) else []
-
-
-NOT_YET: Final = (
-    NotYet(
-        _where("spec.approval", lambda spec: bool(spec.approval)),
-        "approval is not supported yet: no step would wait for a person",
-        "leave `approval` out, or hold the rollout with `suspend: true`",
-    ),
-)
-"""Work that brings a behaviour deletes its entry."""
+def _schedule(spec: Spec) -> Iterator[Problem]:
+    if spec.schedule is not None and not spec.schedule.forward and not spec.schedule.freeze:
+        message = "a schedule without `forward` and `freeze` says nothing"
+        yield _contradiction(message, "write `forward: [Mon-Fri 09:00-17:00]`, or leave it out", "schedule")

@@ -114,8 +114,7 @@ def _metric(metric: Object, deployment: Object, behaviour: Object) -> Metric | s
         return _resource(name, target, request=request, tolerance=tolerance)
     average = quantity(target.get("averageValue"))
     if kind in {"Pods", "Object"} and average:
-        # How much a pod bears beyond its target nobody said.
-        return Metric(name, Target(average, tolerance=tolerance), saturation=average * (1.0 + tolerance))
+        return Metric.without_limit(name, Target(average, tolerance=tolerance))
     return name
 
 
@@ -128,8 +127,7 @@ def _resource(name: str, target: Object, *, request: float | None, tolerance: fl
             saturation=max(request, request * utilisation / 100),
         )
     if average:
-        least = average * _MILLI * (1.0 + tolerance)
-        return Metric(name, Target(average * _MILLI, tolerance=tolerance), saturation=max(request or 0.0, least))
+        return Metric.without_limit(name, Target(average * _MILLI, tolerance=tolerance), known=request or 0.0)
     return f"{name} without a request"
 
 

@@ -2,10 +2,9 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from analyzer.core.capacity.hpa import DEFAULT_DOWN, PodUse, Rules, Stabiliser, Target, recommend
-from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, POD, Ref
+from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
 from tests.app.model import NAMESPACE, SCRAPE_S, ModelMesh
 
 REQUEST_M, IDLE_M, COST_MS = 500.0, 25.0, 5.0
@@ -94,29 +93,58 @@ class ScalingMesh(ModelMesh):
 
     def use(self, version: str) -> float:
         """CPU of a pod now [millicores]."""
-        weight = self.in_effect.get(version, 0) / max(1, sum(self.in_effect.values()))
-        served = min(self.requests_per_s * weight / max(1, self.ready[version]), FULL)
-        return IDLE_M + COST_MS * served
+        return IDLE_M + COST_MS * self._served(version)
 
-    def _floor(self, version: str) -> int:
-        hpa = self.read(Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}"))
-        return int(hpa["spec"].get("minReplicas", 1))
+    def _served(self, version: str) -> float:
+        """Requests per second that a pod gets now."""
+        weight = self.in_effect.get(version, 0) / max(1, sum(self.in_effect.values()))
+        return min(self.requests_per_s * weight / max(1, self.ready[version]), FULL)
+
+    def autoscaler(self, version: str) -> Object | None:
+        """A version's HPA; None where a test deleted it."""
+        ref = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}")
+        return self.read(ref) if ref in self.cluster._store.refs(ref.kind, None) else None
+
+    def _shown(self, version: str, metric: Object) -> tuple[float, Target] | None:
+        """What the HPA sees of one metric, and what it wants; None for what is outside of this model (External)."""
+        kind = str(metric["type"])
+        target = metric[kind[:1].lower() + kind[1:]]["target"]
+        if kind in {"Resource", "ContainerResource"}:
+            return self.use(version), Target(REQUEST_M * target["averageUtilization"] / 100, REQUEST_M)
+        return (self._served(version), Target(float(target["averageValue"]))) if kind in {"Pods", "Object"} else None
 
     def _scale(self, version: str) -> None:
         ready, starting = self.ready[version], self._starting[version]
-        if ready + len(starting) == 0:
+        hpa = self.autoscaler(version)
+        if hpa is None or ready + len(starting) == 0:
             return
-        pods = [PodUse(self.use(version))] * ready + [PodUse(None, ready=False)] * len(starting)
         current = ready + len(starting)
+        recommended, shown = 1, []
+        for metric in hpa["spec"]["metrics"]:
+            if (seen := self._shown(version, metric)) is None:
+                recommended = max(recommended, current)
+                continue
+            use, target = seen
+            pods = [PodUse(use)] * ready + [PodUse(None, ready=False)] * len(starting)
+            recommended = max(recommended, recommend(current, pods=pods, target=target))
+            shown.append(_status_of(metric, use))
         wanted = self._hpas[version].decide(
-            recommend(current, pods=pods, target=Target(REQUEST_M / 2, REQUEST_M)),
+            recommended,
             current=current,
-            bounds=(self._floor(version), 10),
+            bounds=(int(hpa["spec"].get("minReplicas", 1)), int(hpa["spec"]["maxReplicas"])),
             now_s=self.clock.now_s(),
         )
         for _ in range(wanted - current):
             starting.append(self.clock.now_s() + self.startup_s)
         self.ready[version] = min(ready, wanted)
-        metric: dict[str, Any] = {"name": "cpu", "current": {"averageValue": f"{self.use(version):.0f}m"}}
-        status = {"currentReplicas": current, "currentMetrics": [{"type": "Resource", "resource": metric}]}
+        status = {"currentReplicas": current, "currentMetrics": shown}
         self.cluster.set_status(Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}"), status)
+
+
+def _status_of(metric: Object, use: float) -> Object:
+    """Write a metric's present value as the HPA's status does."""
+    kind = str(metric["type"])
+    name = kind[:1].lower() + kind[1:]
+    body = {key: value for key, value in metric[name].items() if key != "target"}
+    unit = "m" if kind in {"Resource", "ContainerResource"} else ""
+    return {"type": kind, name: {**body, "current": {"averageValue": f"{use:.3f}".rstrip("0").rstrip(".") + unit}}}

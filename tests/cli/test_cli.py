@@ -71,7 +71,7 @@ BAD = [
     ("a duration without a unit", POLICY + "  judge: {bake: 10}\n", "6:17 SRN104", "`10s`"),
     ("an empty file", "", "1:1 SRN004", "empty"),
     ("another kind", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "SRN005", "CanaryPolicy"),
-    ("a field whose time has not come", POLICY + "  approval: [50]\n", "SRN107", "approval"),
+    ("an approval of nothing", POLICY + "  approval: [51]\n", "6:14 SRN106", "take one of"),
 ]
 
 

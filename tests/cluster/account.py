@@ -1,8 +1,8 @@
 """The table that the cluster tests write: what each fault cost, and how often people were called."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 FILE: Final = "cluster.md"
 
@@ -44,6 +44,10 @@ class Account:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        """Tell whether there is anything in it."""
+        return bool(self.rows or self.notes)
+
     def render(self) -> str:
         """Write it as Markdown."""
         lines = [
@@ -56,6 +60,15 @@ class Account:
             for row in self.rows
         ]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
+
+    def pack(self) -> dict[str, Any]:
+        """Give it as plain values: it goes from the process that ran tests to the one that reports."""
+        return asdict(self)
+
+    def add(self, packed: dict[str, Any]) -> None:
+        """Add what another process accounted for."""
+        self.rows += [Row(**row) for row in packed["rows"]]
+        self.notes += packed["notes"]
 
     def save(self, directory: Path) -> Path:
         """Write the file, and tell where it is."""

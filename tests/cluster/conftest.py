@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import ssl
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from analyzer.sandbox.scope import beside
 from tests.cluster.account import Account
 from tests.cluster.audit import AuditLog
-from tests.cluster.bed.client import Bed
+from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
@@ -32,15 +31,18 @@ _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_S: Final = 90.0
 _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
-_DIRECTORY: Final = pytest.StashKey[Path]()
+_DIRECTORIES: Final = pytest.StashKey[list[Path]]()
 _ACCOUNT: Final = pytest.StashKey[Account]()
+_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("capacity", "story", "faults")]
+_PACKED, _BEDS = "account", "beds"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the bed; other tests of this folder run with all the rest."""
+    """Mark what needs the bed; other tests of this folder run with all the rest. What takes minutes begins first."""
     for item in items:
         if "running_bed" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+    items.sort(key=lambda item: _LONG.index(item.path) if item.path in _LONG else len(_LONG))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,14 +59,36 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the table, and the list of the beds' directories."""
+    config.stash[_ACCOUNT] = Account()
+    config.stash[_DIRECTORIES] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand both to the process that reports, where tests run in several."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output[_PACKED] = session.config.stash[_ACCOUNT].pack()
+        output[_BEDS] = [str(directory) for directory in session.config.stash[_DIRECTORIES]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take both from a process that ended; one that crashed leaves nothing."""
+    if (output := getattr(node, "workeroutput", None)) is not None:
+        node.config.stash[_ACCOUNT].add(output[_PACKED])
+        node.config.stash[_DIRECTORIES] += map(Path, output[_BEDS])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, and say where the logs are, if they are of interest."""
-    if account := config.stash.get(_ACCOUNT, None):
-        path = account.save(config.stash[_DIRECTORY])
+    directories = config.stash[_DIRECTORIES]
+    if account := config.stash[_ACCOUNT]:
+        path = account.save(directories[0])
         terminalreporter.section("faults and stories")
         terminalreporter.write_line(f"{account.render()}\nAlso in {path}")
-    if (directory := config.stash.get(_DIRECTORY, None)) and terminalreporter.getreports("failed"):
-        terminalreporter.write_line(f"Logs of the cluster's components: {directory}")
+    if directories and terminalreporter.getreports("failed"):
+        terminalreporter.write_line(f"Logs of the clusters' components: {', '.join(map(str, directories))}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +118,8 @@ def running_bed(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
     """Bring the bed up, in a process of its own: nothing that a test does to its event loop touches the pods."""
     if INSIDE not in os.environ:
         pytest.fail("this needs a network namespace of its own: make cluster-test", pytrace=False)
-    directory = pytestconfig.stash[_DIRECTORY] = tmp_path_factory.mktemp("bed")
+    directory = tmp_path_factory.mktemp("bed")
+    pytestconfig.stash[_DIRECTORIES].append(directory)
     log = directory / "bed.log"
     with log.open("wb") as sink:
         argv = [sys.executable, "-m", "tests.cluster.bed", str(directory)]
@@ -121,7 +146,7 @@ def running_bed(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
 async def bed(running_bed: RunningBed) -> AsyncIterator[Bed]:
     """The bed with all components running; what a test stopped is started again after it."""
     running_bed.check()
-    async with aiohttp.ClientSession() as session:
+    async with trusting_session(running_bed.places) as session:
         bed = Bed(running_bed.places, session)
         yield bed
         running_bed.check()
@@ -160,8 +185,7 @@ async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[R
 @pytest.fixture
 async def eyes(bed: Bed, serin: Replicas) -> AsyncIterator[Eyes]:
     """Sees what happens to weights and policies."""
-    context = ssl.create_default_context(cafile=str(bed.places.authority))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+    async with trusting_session(bed.places) as session:
         eyes = Eyes(Kube(session))
         async with beside(eyes.jobs):
             yield eyes
@@ -181,5 +205,4 @@ async def shops(
 @pytest.fixture(scope="session")
 def account(running_bed: RunningBed, pytestconfig: pytest.Config) -> Account:
     """The table that is shown at the end, and kept in the run's directory."""
-    account = pytestconfig.stash[_ACCOUNT] = Account()
-    return account
+    return pytestconfig.stash[_ACCOUNT]

@@ -23,8 +23,9 @@ Judge = Mapping[str, Any]
 STAGES: Final = (10, 25, 50, 100)
 DWELL: Final = {"min": "10s", "max": "90s"}
 BAKE: Final = "10s"
-STRICT: Final[Judge] = {}
-"""The example's own tolerances: 10 % and 0.01 % of errors, 5 % of latency."""
+STRICT: Final[Judge] = {"dwell": {"min": "10s", "max": "5m"}}
+"""The example's own tolerances, 10 % and 0.01 % of errors, 5 % of latency; and its own patience: latency is not held against
+young pods, and each step that is made without a verdict brings more of them."""
 LENIENT: Final[Judge] = {"harmBudget": "2%"}
 """So that a few hundred requests prove a harmless release: the example's 0.1 % takes hundreds of thousands."""
 
@@ -123,6 +124,25 @@ class Shop:
 
     # --- what Serin did -----------------------------------------------------------------------------------------------
 
+    def check_course(self, *steps: int, version: str = "v2", since_s: float = 0.0) -> None:
+        """Fail unless a version's weights went through some steps, in order and each once [per cent].
+
+        The gate may split a step where pods are not ready yet: then something between two steps is right, towards the second.
+        """
+        index = ("v1", "v2").index(version)
+        seen = [weights[index] for at_s, weights in self.eyes.weights[self.namespace] if at_s >= since_s]
+        ahead = list(steps)
+        before = last = seen[0]
+        for weight in seen:
+            if ahead and weight == ahead[0]:
+                before = ahead.pop(0)
+            else:
+                assert ahead, f"{seen}: nothing was to come after {steps}"
+                assert min(before, ahead[0]) < weight < max(before, ahead[0]), f"{seen}: not the steps {steps}"
+                assert abs(weight - ahead[0]) < abs(last - ahead[0]), f"{seen}: back on the way through {steps}"
+            last = weight
+        assert not ahead, f"{seen}: {ahead} is missing"
+
     def writes(self) -> int:
         """Count Serin's writes in its namespace."""
         return sum(one.writes for one in self.audit.asked([self.namespace]))
@@ -177,7 +197,7 @@ class Shops:
         judge
             What is different from the example's policy, beside its pace.
         capacity
-            The policy's `capacity`.
+            The policy's `capacity`, where it is not to be the default's.
         stages
             The canary's weights, step by step; it is adopted at 10 [per cent].
         """
@@ -193,7 +213,7 @@ class Shops:
                     shop.deployed[obj["metadata"]["labels"]["version"]] = obj
                 case "CanaryPolicy":
                     quicken(obj, judge=judge, stages=stages)
-                    obj["spec"]["capacity"] = dict({"mode": "off"} if capacity is None else capacity)
+                    obj["spec"] |= {} if capacity is None else {"capacity": dict(capacity)}
         await self._bed.apply([build_namespace(namespace)])
         self._stack.push_async_callback(self._bed.kubectl, "delete", "namespace", namespace, "--wait=false")
         self.opened.append(shop)

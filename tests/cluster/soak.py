@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import ssl
 import statistics
 import sys
 import tempfile
@@ -20,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from analyzer.sandbox.scope import Job, beside
 from tests.cluster.audit import AuditLog
-from tests.cluster.bed.client import Bed
+from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import API_URL, Places
@@ -147,16 +144,15 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
     looks: list[Look] = []
     done: list[str] = []
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        bed = Bed(Places.of(directory), session)
+        places = Places.of(directory)
+        session = await stack.enter_async_context(trusting_session(places))
+        bed = Bed(places, session)
         await bed.apply([build_namespace(LEASE_NAMESPACE), build_policy_crd()])
         await bed.kubectl("wait", "--for=condition=Established", f"crd/{build_policy_crd()['metadata']['name']}")
         receiver = await stack.enter_async_context(Receiver())
         replicas = Replicas(bed, receiver=receiver, directory=directory, lease=f"serin-{secrets.token_hex(3)}")
         stack.push_async_callback(replicas.close)
-        context = ssl.create_default_context(cafile=str(bed.places.authority))
-        secure = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)))
-        eyes = Eyes(Kube(secure))
+        eyes = Eyes(Kube(session))
         await stack.enter_async_context(beside(eyes.jobs))
         shops = Shops(bed, eyes=eyes, audit=AuditLog(bed.places.audit_log), receiver=receiver, stack=stack)
         replica = await replicas.start()

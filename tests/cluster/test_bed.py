@@ -16,10 +16,11 @@ from tests.cluster.bed.client import Bed, KubectlFailed, until
 from tests.cluster.bed.manifests import build_example
 from tests.cluster.bed.mesh import WEBHOOK
 from tests.cluster.bed.prometheus import SCRAPE_S
+from tests.cluster.shops import ROOMY
 
 SIGMAS = 5.0  # the gateway's choice is random, and not ours to seed: one false failure in two million
 PROBES = 1  # answered by a pod: how `routed` sees that it is
-QUICK = {"ERROR_RATE": 0, "LATENCY_MS": 5, "STARTUP_SECONDS": 0.2}
+QUICK = {**ROOMY, "ERROR_RATE": 0, "LATENCY_MS": 5, "STARTUP_SECONDS": 0.2}
 
 
 async def helloworld(bed: Bed, namespace: str, *, example: str = "helloworld") -> None:
@@ -283,7 +284,7 @@ async def test_pods_that_always_crash_back_off_and_get_no_traffic(bed: Bed, name
         ]
 
     assert await until(looping, what="two restarts") == ["CrashLoopBackOff"]
-    await bed.routed(namespace)
+    await bed.routed(namespace, subsets=["v1"])
     tally = await send(bed, namespace, n_requests=100)
     assert tally.served("v2") == 0
     assert tally.failed()["gateway"] > 0

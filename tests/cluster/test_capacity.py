@@ -8,7 +8,8 @@ windows are as many times as short as `shops.SCALE_DOWN` and `bed.pace` say; sta
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import pytest
 
@@ -58,68 +59,6 @@ async def settled(shop: Shop) -> None:
     await shop.served(int(20 * RATE))  # its latencies are those of enough pods from now on
 
 
-async def test_a_harmless_release_goes_to_100_without_a_request_that_had_no_pod(
-    serin: Replicas, shops: Shops, account: Account
-) -> None:
-    shop = await opened(shops, "harmless", bake="5s")
-    await settled(shop)
-    begun_s = now_s()
-    await serin.start()
-    await shop.eyes.until_phase(shop.namespace, "Promoted", "RolledBack", patience_s=PATIENCE_S)
-    assert shop.status["phase"] == "Promoted", shop.status["message"]
-    felt = shop.felt(begun_s)
-    weights = [canary for _, (_, canary) in shop.eyes.weights[shop.namespace]]
-    account.notes.append(
-        f"harmless, HPA from one pod: weights {weights}, {now_s() - begun_s:.0f} s, "
-        f"{felt.failed().total()} of {felt.answered} requests failed"
-    )
-    assert felt.failed().total() == 0
-    assert "RolledBack" not in shop.history()
-
-
-async def turned_bad(shop: Shop, *, kept: int) -> tuple[int, int, int]:
-    """Let a release turn bad at 90 %, when the stable version is small; failed by canary, failed by overload, slow."""
-    await shop.eyes.until_weight(shop.namespace, 90, patience_s=PATIENCE_S)
-
-    async def shrunk() -> bool:
-        replicas = await shop.bed.replicas(shop.namespace)
-        return replicas["helloworld-v1"] == kept
-
-    await until(shrunk, what="the stable version is as small as it gets", patience_s=120)
-    since_s = now_s()
-    await shop.bed.behave(shop.namespace, "helloworld-v2", error_rate=0.3)
-    await shop.eyes.until_weight(shop.namespace, 0, patience_s=PATIENCE_S)
-    await shop.served(int(20 * RATE))
-    felt = shop.felt(since_s)
-    failed = felt.failed()
-    return failed.get("v2", 0), failed.total() - failed.get("v2", 0), sum(felt.slow[v, SLOW_MS] for v in ("v1", "v2"))
-
-
-async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
-    serin: Replicas, shops: Shops, account: Account
-) -> None:
-    rows: dict[str, tuple[int, int, int]] = {}
-    for name, capacity in (
-        ("at-once", {"rollbackWithin": "0s"}),
-        ("ramped", {}),
-        ("reserve", {"mode": "reserve"}),
-    ):
-        shop = await opened(shops, name, bake="10m", **capacity)
-        await settled(shop)
-        replica = await serin.start()
-        rows[name] = await turned_bad(shop, kept=5 if name == "reserve" else 1)
-        by_canary, by_overload, slow = rows[name]
-        account.notes.append(
-            f"30 % errors at 90 %, stable shrunk, {name}: {by_canary} failed by the canary, {by_overload} by overload, "
-            f"{slow} slower than {SLOW_MS} ms"
-        )
-        await shop.users.stop()
-        await replica.stop()
-    at_once = sum(rows["at-once"][:2])
-    assert sum(rows["ramped"][:2]) <= at_once / 3, rows
-    assert rows["reserve"][1] == 0, rows
-
-
 async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, account: Account) -> None:
     shop = await shops.open("foretold", rate=RATE, v1=POD, v2=POD)
     metric = Metric("cpu", Target(per_pod=50, request=100), saturation=100)
@@ -146,3 +85,148 @@ async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, accou
         f"replicas foretold: mean absolute error {mean:.2f} over {len(errors)} steady states ({errors})"
     )
     assert mean <= 0.5, errors
+
+
+def failures(shop: Shop, since_s: float) -> list[str]:
+    """Tell the seconds in which requests failed, with the canary's weight then; a stalled machine fails all versions."""
+    weights = shop.eyes.weights[shop.namespace]
+    told = []
+    for second in (s for s in shop.seconds if s.at_s >= since_s and s.tally.failed()):
+        weight = next((w[1] for at_s, w in reversed(weights) if at_s <= second.at_s), -1)
+        told.append(f"{second.at_s - since_s:.0f} s, {weight} %: {dict(second.tally.failed())}")
+    return told
+
+
+async def test_a_harmless_release_goes_to_100_without_a_request_that_had_no_pod(
+    serin: Replicas, shops: Shops, account: Account
+) -> None:
+    shop = await opened(shops, "harmless", bake="5s")
+    await settled(shop)
+    begun_s = now_s()
+    await serin.start()
+    await shop.eyes.until_phase(shop.namespace, "Promoted", "RolledBack", patience_s=PATIENCE_S)
+    assert shop.status["phase"] == "Promoted", shop.status["message"]
+    felt = shop.felt(begun_s)
+    weights = [canary for _, (_, canary) in shop.eyes.weights[shop.namespace]]
+    account.notes.append(
+        f"harmless, HPA from one pod: weights {weights}, {now_s() - begun_s:.0f} s, "
+        f"{felt.failed().total()} of {felt.answered} requests failed: {failures(shop, begun_s)}"
+    )
+    assert felt.failed().total() == 0
+    assert "RolledBack" not in shop.history()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a bad release cost the users, until the stable version has its pods again [requests].
+
+    Attributes
+    ----------
+    noticed_s
+        From the first failing request to the first weight that was changed [s].
+    before
+        Failed until then: the judge's part, whatever course is taken afterwards.
+    by_canary, by_overload
+        Failed from then on.
+    slow
+        Answered late from then on.
+    """
+
+    noticed_s: float
+    before: int
+    by_canary: int
+    by_overload: int
+    slow: int
+
+    @property
+    def returning(self) -> int:
+        return self.by_canary + self.by_overload
+
+    @classmethod
+    async def of(cls, shop: Shop, since_s: float) -> Self:
+        """Wait until all are served again, and count."""
+
+        async def grown() -> bool:
+            return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= 4
+
+        first_s = next(at_s for at_s, _ in shop.eyes.weights[shop.namespace] if at_s > since_s)
+        await until(grown, what="the stable version has its pods again", patience_s=120)
+        await shop.served(int(10 * RATE))
+        before, felt = shop.failed(since_s) - shop.failed(first_s), shop.felt(first_s)
+        failed = felt.failed()
+        slow = sum(felt.slow[version, SLOW_MS] for version in ("v1", "v2"))
+        by_canary = failed.get("v2", 0)
+        return cls(first_s - since_s, before, by_canary, failed.total() - by_canary, slow)
+
+
+async def shrunk(shop: Shop, pods: int) -> None:
+    """Wait until the canary has its pods, and the stable version is as small as it gets."""
+
+    async def so_small() -> bool:
+        replicas = await shop.bed.replicas(shop.namespace)
+        return replicas["helloworld-v1"] == pods and replicas["helloworld-v2"] >= 4
+
+    await until(so_small, what=f"{pods} pods of the stable version", patience_s=180)
+    await shop.served(int(10 * RATE))
+
+
+async def turn_bad(shop: Shop, error_rate: float) -> float:
+    """Let the canary fail; return since when."""
+    since_s = now_s()
+    await shop.bed.behave(shop.namespace, "helloworld-v2", error_rate=error_rate)
+    return since_s
+
+
+async def jump(shops: Shops, error_rate: float) -> Cost:
+    """Let a person who sees the first failure take everything back in one step: no tool can be faster."""
+    shop = await opened(shops, "jump", bake="10m")
+    await settled(shop)
+    await shop.bed.set_weights(shop.namespace, [10, 90])
+    await shrunk(shop, 1)
+    since_s = await turn_bad(shop, error_rate)
+
+    async def failing() -> bool:
+        return shop.failed(since_s) > 0
+
+    await until(failing, what="a request fails")
+    await shop.bed.set_weights(shop.namespace, [100, 0])
+    cost = await Cost.of(shop, since_s)
+    await shop.users.stop()
+    return cost
+
+
+async def returned(serin: Replicas, shops: Shops, name: str, error_rate: float, capacity: Mapping[str, Any]) -> Cost:
+    """Let Serin bring a release to 90 % and, when it turns bad there, take it back."""
+    shop = await opened(shops, name, bake="10m", **capacity)
+    await settled(shop)
+    replica = await serin.start()
+    await shop.eyes.until_weight(shop.namespace, 90, patience_s=PATIENCE_S)
+    await shrunk(shop, 5 if capacity.get("mode") == "reserve" else 1)
+    since_s = await turn_bad(shop, error_rate)
+    await shop.eyes.until_weight(shop.namespace, 0, patience_s=PATIENCE_S)
+    cost = await Cost.of(shop, since_s)
+    await shop.users.stop()
+    await replica.stop()
+    return cost
+
+
+@pytest.mark.parametrize("error_rate", [0.2, 0.05])
+async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
+    serin: Replicas, shops: Shops, account: Account, error_rate: float
+) -> None:
+    rows: dict[str, Cost] = {}
+    for name, course in {
+        "one jump by hand": jump(shops, error_rate),
+        "ramped": returned(serin, shops, "ramped", error_rate, {}),
+        "reserve": returned(serin, shops, "reserve", error_rate, {"mode": "reserve"}),
+        "at once": returned(serin, shops, "at-once", error_rate, {"rollbackWithin": "0s"}),
+    }.items():
+        rows[name] = cost = await course
+        account.notes.append(
+            f"{error_rate:.0%} errors at 90 %, stable shrunk, {name}: noticed after {cost.noticed_s:.1f} s and {cost.before} "
+            f"failed; then {cost.by_canary} failed by the canary, {cost.by_overload} by overload, "
+            f"{cost.slow} slower than {SLOW_MS} ms"
+        )
+    jumped = rows["one jump by hand"].returning
+    assert rows["ramped"].returning <= jumped / 3, rows
+    assert rows["reserve"].returning <= jumped / 20, rows

@@ -72,8 +72,7 @@ async def promoted(shop: Shop, account: Account, *, fault: str, since_s: float) 
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await shop.eyes.until_phase(shop.namespace, "Promoted")
     await alert_of(shop, "Promoted")
-    weights = [weights[1] for _, weights in shop.eyes.weights[shop.namespace]]
-    assert weights == list(shop.stages), shop.eyes.tell(shop.namespace)
+    shop.check_course(*shop.stages)
     account_for(shop, account, fault=fault, right="promoted", seconds=done_s - since_s)
 
 
@@ -155,7 +154,7 @@ async def _another_writer(shops: Shops, account: Account) -> None:
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
     assert {alert["reason"] for alert in shop.alerts()} == {"Drift", "Promoted"}, shop.told()
-    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 60, *shop.stages]
+    shop.check_course(10, 60, *shop.stages)
     account_for(shop, account, fault="another writer, put back", right="promoted", seconds=done_s - begun_s)
 
 
@@ -182,7 +181,7 @@ async def _template_changed(shops: Shops, account: Account) -> None:
     assert not shop.pages()
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
-    assert [w[1] for _, w in shop.eyes.weights[shop.namespace]] == [10, 0, *shop.stages]
+    shop.check_course(10, 0, *shop.stages)
     account_for(shop, account, fault="template changed", right="the new one promoted", seconds=done_s - begun_s)
 
 

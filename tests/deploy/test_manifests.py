@@ -180,7 +180,7 @@ def test_telemetry_adds_the_labels_that_the_ledger_reads() -> None:
 
 def test_the_chart_uses_the_same_files() -> None:
     files = sorted((DEPLOY / "helm/serin/files").iterdir())
-    assert len(files) == 5
+    assert len(files) == 7
     for file in files:
         assert file.is_symlink()
         assert file.resolve().is_relative_to(DEPLOY)
@@ -193,3 +193,27 @@ def test_the_versions_are_one() -> None:
     assert version is not None
     assert (chart["version"], chart["appVersion"]) == (version[1], version[1])
     assert CONTAINER["image"] == f"serin:{version[1]}"
+
+
+ROLES = ["overlays/cluster/serin/role.yaml", "overlays/namespaced/role.yaml"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_autoscaler_may_be_written_only_where_the_reserve_is_turned_on(role: str) -> None:
+    rules = next(obj["rules"] for obj in read(DEPLOY / role) if obj["kind"] in {"Role", "ClusterRole"})
+    verbs = {verb for rule in rules if "autoscaling" in rule["apiGroups"] for verb in rule["verbs"]}
+    assert verbs == {"list", "watch"}
+    component = one("components/reserve/kustomization.yaml", "Component")
+    for patch in component["patches"]:
+        ((operation,),) = yaml.load_all(patch["patch"], Loader=yaml.SafeLoader)
+        assert operation["value"] == {
+            "apiGroups": ["autoscaling"],
+            "resources": ["horizontalpodautoscalers"],
+            "verbs": ["get", "patch"],
+        }
+
+
+@pytest.mark.parametrize("overlay", ["overlays/cluster", "overlays/namespaced"])
+def test_no_overlay_turns_the_reserve_on_by_itself(overlay: str) -> None:
+    (kustomization,) = read(DEPLOY / overlay / "kustomization.yaml")
+    assert not [name for name in (kustomization.get("components") or []) if "reserve" in name]

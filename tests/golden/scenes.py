@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from analyzer.core.rollout import Verb
 from analyzer.errors import AdmissionUnavailable, ClusterUnavailable, SerinError, WriteRefused
 from analyzer.ports import Alert
 from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.scaling import ScalingMesh
 from tests.app.test_capacity import JUDGE, STAGES, mesh_of, shrunk
+from tests.app.test_requests import ask
 from tests.app.test_turns import QUICK
 from tests.fakes import ManualClock
 
@@ -232,6 +234,20 @@ async def drift() -> list[Alert]:
     return await until(loop, lambda: loop.state.hold is None)
 
 
+async def approval() -> list[Alert]:
+    loop = night(approval=[50])
+    await until_told(loop, "Approval")
+    ask(loop, Verb.RESUME)
+    return await until(loop, lambda: "Approval" not in loop.state.told)
+
+
+async def aborted() -> list[Alert]:
+    loop = night(**PATIENT)
+    await steady(loop)
+    ask(loop, Verb.ABORT)
+    return await until(loop, lambda: loop.phase == "RolledBack")
+
+
 async def sample_ratio() -> list[Alert]:
     loop = night(deadlines={"blind": "10m"})
     loop.mesh.set_weights(100, 0)
@@ -308,6 +324,8 @@ SCENES: dict[str, Scene] = {
     "cannot roll back, forbidden": forbidden,
     "blind": blind,
     "drift": drift,
+    "approval": approval,
+    "aborted": aborted,
     "weights not in effect": sample_ratio,
     "capacity never fits": never_fits,
     "policy broken": policy_broken,

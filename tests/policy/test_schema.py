@@ -77,7 +77,7 @@ def test_examples_point_editors_to_the_schema() -> None:
 # --- by a validator ---------------------------------------------------------------------------------------------------
 
 VALIDATORS: dict[Draft, Any] = {"draft-07": Draft7Validator, "2020-12": Draft202012Validator}
-BEYOND_A_SCHEMA = {Code.CONTRADICTION, Code.WEIGHTS, Code.NOT_YET, Code.WRONG_VALUE}
+BEYOND_A_SCHEMA = {Code.CONTRADICTION, Code.WEIGHTS, Code.WRONG_VALUE}
 """What a schema cannot say, wholly or in part: fields that depend on each other, an order, a range of a percentage."""
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from analyzer.cli.people.document import rollout_document
 from analyzer.core.rollout.phases import mermaid
 from analyzer.policy.load import load_documents
 from analyzer.policy.parse import parse_policy
@@ -48,6 +49,19 @@ def test_the_lint_output_it_shows_is_what_lint_prints() -> None:
         [sys.executable, "-m", "analyzer", "lint", file], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.stdout == expected
+
+
+def test_the_explanation_it_shows_is_what_explain_says() -> None:
+    golden = (ROOT / "tests" / "cli" / "golden" / "explain-progressing.txt").read_text(encoding="utf-8")
+    (shown,) = blocks("text")
+    assert golden.startswith(shown.rstrip("\n"))
+
+
+def test_it_names_every_field_that_machines_get() -> None:
+    obj = {"metadata": {"name": "a", "namespace": "b"}, "spec": {}}
+    section = README[README.index("## At the terminal") :]
+    for field in rollout_document(obj):
+        assert f"`{field}`" in section
 
 
 def test_it_names_every_package_of_the_layout() -> None:

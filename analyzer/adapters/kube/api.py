@@ -10,11 +10,9 @@ from urllib.parse import quote
 import aiohttp
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-from kubernetes_asyncio.client import ApiClient
-from kubernetes_asyncio.client.exceptions import ApiException
-from kubernetes_asyncio.config import ConfigException
 
 from analyzer.adapters.kube import failures
+from analyzer.adapters.kube.library import ApiClient, ApiException, ConfigException
 from analyzer.errors import ClusterUnavailable, WriteRefused
 from analyzer.ports import Kind, Object
 

@@ -105,8 +105,8 @@ class KubeCluster:
         """See `ports.Cluster.create`."""
         metadata: Mapping[str, Any] = obj.get("metadata") or {}
         namespace = str(metadata.get("namespace", ""))
-        what = f"create {Ref(kind, namespace, str(metadata.get('name', '')))}"
-        return await self._ask(Request(what, "POST", path_of(kind, namespace), query=_MANAGER, body=obj))
+        what = f"create {Ref(kind, namespace, str(metadata.get('name', '')))}" if namespace else f"create {kind.kind}"
+        return await self._ask(Request(what, "POST", path_of(kind, namespace or None), query=_MANAGER, body=obj))
 
     async def _ask(self, request: Request) -> Object:
         obj = await self._api.ask(request, timeout_s=self._timeout_s)

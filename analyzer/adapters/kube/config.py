@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
-
 from analyzer import __version__
 from analyzer.adapters.kube.api import Api
 from analyzer.adapters.kube.cluster import KubeCluster
+from analyzer.adapters.kube.library import (
+    ApiClient,
+    ConfigException,
+    Configuration,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 from analyzer.errors import TerminalError
 
+_OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _REFRESH_S: Final = 60.0
 _PLUGIN_S: Final = 30.0
 
@@ -42,6 +48,54 @@ class Credentials:
 
     kubeconfig: str | None = None
     context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a kubeconfig says of itself; empty strings where it says nothing.
+
+    Attributes
+    ----------
+    name
+        Of the context.
+    namespace
+        Where its commands look without being told.
+    user
+        Its name for the user, which need not be the API server's.
+    others
+        Names of all contexts.
+    """
+
+    name: str
+    namespace: str
+    user: str
+    others: tuple[str, ...] = ()
+
+
+def read_context(credentials: Credentials) -> Context:
+    """Read which context is meant.
+
+    Raises
+    ------
+    CredentialsInvalid
+        There is no such file or context, or the file is no kubeconfig.
+    """
+    path = credentials.kubeconfig
+    if path is None:
+        return Context("", _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "", "")
+    _check_there(path)
+    try:
+        contexts, current = list_kube_config_contexts(path)
+    except Exception as error:  # the library checks little: whatever is wrong in the file can raise anything
+        raise CredentialsInvalid(f"kubeconfig {path}: {str(error) or type(error).__name__}") from error
+    names = tuple(str(found["name"]) for found in contexts)
+    wanted = credentials.context
+    found = current if wanted is None else next((c for c in contexts if c["name"] == wanted), None)
+    if found is None:
+        said = f"there is no context {wanted}" if wanted else "it has no current context"
+        raise CredentialsInvalid(f"kubeconfig {path}: {said}; there are: {', '.join(names) or 'none'}")
+    inner = found.get("context") or {}
+    return Context(str(found["name"]), str(inner.get("namespace") or ""), str(inner.get("user") or ""), names)
 
 
 @asynccontextmanager

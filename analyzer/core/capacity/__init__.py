@@ -9,8 +9,10 @@ from analyzer.core.capacity.cost import Cost, Samples, fit
 from analyzer.core.capacity.demand import Metric, Scaler, VersionCapacity, carries, needed
 from analyzer.core.capacity.gate import Gate, Load, Passage, admit
 from analyzer.core.capacity.giveback import Giveback, Severity, plan_giveback
+from analyzer.core.capacity.report import CapacityReport, VersionReport
 
 __all__ = [
+    "CapacityReport",
     "Cost",
     "Gate",
     "Giveback",
@@ -21,6 +23,7 @@ __all__ = [
     "Scaler",
     "Severity",
     "VersionCapacity",
+    "VersionReport",
     "admit",
     "carries",
     "fit",

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from analyzer.core.capacity.cost import Cost
 from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, Rules, Target
@@ -13,6 +13,9 @@ DOUBT: Final = 1.0
 _LIFT: Final = 1.05
 """A pod may be loaded this far beyond the point where its HPA begins to scale up, headroom or not: below it the HPA would
 never grow, and a step would wait for ever."""
+
+_BEYOND: Final = 1.1
+"""A pod whose limit nobody said may be brought so far beyond the point where its HPA begins to scale up, for that reason."""
 
 _MOST_ROUNDS: Final = 64
 
@@ -34,6 +37,11 @@ class Metric:
     name: str
     target: Target
     saturation: float
+
+    @classmethod
+    def without_limit(cls, name: str, target: Target, *, known: float = 0.0) -> Self:
+        """Make a metric of which nobody said how much of it a pod bears: at least what its HPA needs to grow, and `known`."""
+        return cls(name, target, saturation=max(known, target.per_pod * (1.0 + target.tolerance) * _BEYOND))
 
     @property
     def wanted(self) -> float:
@@ -138,8 +146,22 @@ def carries(version: VersionCapacity, *, headroom: float, pods: int | None = Non
         [requests/s]; None where it cannot be known.
     """
     count = version.ready if pods is None else pods
-    loads = [cost.load_at(metric.allowed(headroom), doubt=DOUBT) for metric, cost in version.known]
+    loads = [
+        # However little is known of the cost: below its lift no HPA grows, and a step would wait for ever.
+        max(
+            cost.load_at(metric.allowed(headroom), doubt=DOUBT),
+            cost.load_at(min(metric.lift, metric.saturation)),
+        )
+        for metric, cost in version.known
+    ]
     return count * min(loads) if loads else None
+
+
+def doubt(version: VersionCapacity, *, headroom: float) -> float | None:
+    """Tell the standard deviation of what a pod carries, as a ratio of it; None where nobody knows what that is."""
+    loads = [(cost, cost.load_at(metric.allowed(headroom))) for metric, cost in version.known]
+    cost, load = min(loads, key=lambda known: known[1], default=(None, 0.0))
+    return cost.deviation(load) / (cost.slope * load) if cost is not None and load > 0.0 else None
 
 
 def saturates(version: VersionCapacity, *, pods: int | None = None) -> float | None:

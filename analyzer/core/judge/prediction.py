@@ -4,6 +4,12 @@ Everything that a bet needs (q1, the kind of an edge, its tolerance, whether it 
 so it is fixed before the interval's counts are seen. A history primes it. Without one, the stable version's first
 interval only feeds the mean of latency, and its evidence is 1; errors are bet on with a guess. Kinds and tolerances are
 taken anew in each interval, as the mean moves.
+
+A tolerance is read off a histogram, and holds for that alone. Where the stable version's latency changes at once (it was
+overloaded, and has more pods now), the mean of two minutes is of a service that is no more, and what a harmless canary is
+allowed by it may be too little. So latency's mean begins anew with an interval that is far from it. That interval itself was
+bet on as before: it is one, and capped. Only the stable version's past is looked at: all that a bet needs stays fixed before
+its counts are seen.
 """
 
 from dataclasses import dataclass
@@ -22,6 +28,9 @@ _LEAST_HALF_LIVES: Final = 1.0 / 8.0
 """Half-life of the mean: 120 s (8 intervals of 15 s), and never less than 8 intervals."""
 _UNKNOWN_ERRORS: Final = 0.005
 """Error rate that is expected of a stable version that was never seen: a wrong guess costs power, never validity."""
+_FAR: Final = 0.5
+_SURE: Final = 5.0
+"""Log-odds of an edge by which an interval is far from the mean, after so many standard errors of chance."""
 _NOTHING: Final = 0.05
 """Running means of fewer requests than this count as none."""
 
@@ -81,8 +90,20 @@ class Lesson(NamedTuple):
 
     def move(self, n: "FloatArray", x: "FloatArray") -> "tuple[FloatArray, FloatArray]":
         """Give the mean after it. Never below zero "fast" requests by rounding: x is a part of n, term by term."""
-        n = n * self.keep + self.n
-        return n, np.minimum(x * self.keep + self.x, n)
+        keep = self.keep.copy()
+        keep[..., 1:] *= ~self._is_far(n, x)[..., None]
+        n = n * keep + self.n
+        return n, np.minimum(x * keep + self.x, n)
+
+    def _is_far(self, n: "FloatArray", x: "FloatArray") -> "NDArray[np.bool_]":
+        """Tell whether its latency is another than the mean's, by more than chance, shape (R,)."""
+        slow = np.stack([self.x[..., 1:], x[..., 1:]]) + 0.5
+        fast = np.stack([self.n[..., 1:] - self.x[..., 1:], n[..., 1:] - x[..., 1:]]) + 0.5
+        now, before = np.log(slow / fast)
+        error = np.sqrt((1.0 / slow + 1.0 / fast).sum(axis=0))
+        apart = np.abs(now - before) > _FAR + _SURE * error
+        far: NDArray[np.bool_] = (apart & (self.n[..., 1:] > 0)).any(axis=-1)
+        return far
 
 
 def lesson(columns: "Columns") -> Lesson:

@@ -1,6 +1,7 @@
 """Rollouts: phases as a table, weights, and the decision."""
 
 from analyzer.core.rollout.decide import decide, step_of
+from analyzer.core.rollout.hearing import hear
 from analyzer.core.rollout.model import (
     CapacityView,
     Hold,
@@ -20,13 +21,24 @@ from analyzer.core.rollout.model import (
 )
 from analyzer.core.rollout.phases import IN_FLIGHT, JUDGED, TRANSITIONS, Phase, Trigger
 from analyzer.core.rollout.plan import Limits, OnInconclusive, RolloutPlan, StagePlan
-from analyzer.core.rollout.requests import DriftAnswer, Request, Verb
+from analyzer.core.rollout.requests import (
+    Answer,
+    AnswerOutcome,
+    DriftAnswer,
+    Malformed,
+    Pause,
+    Promotion,
+    Request,
+    Verb,
+)
 from analyzer.core.rollout.transitions import settle, write_failed
 
 __all__ = [
     "IN_FLIGHT",
     "JUDGED",
     "TRANSITIONS",
+    "Answer",
+    "AnswerOutcome",
     "CapacityView",
     "DriftAnswer",
     "Hold",
@@ -34,11 +46,14 @@ __all__ = [
     "Intent",
     "Judged",
     "Limits",
+    "Malformed",
     "Notice",
     "OnInconclusive",
     "Outcome",
+    "Pause",
     "Phase",
     "Problem",
+    "Promotion",
     "Request",
     "RolloutPlan",
     "RolloutState",
@@ -52,6 +67,7 @@ __all__ = [
     "VersionView",
     "Weights",
     "decide",
+    "hear",
     "settle",
     "step_of",
     "write_failed",

@@ -11,6 +11,7 @@ from typing import Final
 
 from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
 from analyzer.core.rollout import wording
+from analyzer.core.rollout.hearing import hear, promote
 from analyzer.core.rollout.model import (
     HoldReason,
     Problem,
@@ -24,7 +25,7 @@ from analyzer.core.rollout.model import (
 from analyzer.core.rollout.notices import tell, tell_once, untell
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
-from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse
+from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse, report
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,
@@ -57,7 +58,9 @@ SUSPICION: Final = math.log(10.0)
 MIN_STEP_INTERVALS: Final = 2
 """One interval may be a coincidence of two scrapes."""
 
-_OF_TELEMETRY: Final = frozenset({HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY})
+_OF_TELEMETRY: Final = frozenset(
+    {HoldReason.BLIND, HoldReason.SAMPLE_RATIO, HoldReason.CAPACITY, HoldReason.SCHEDULE, HoldReason.APPROVAL}
+)
 """Holds that stand until telemetry says otherwise; a turn that did not ask it says nothing."""
 
 
@@ -89,7 +92,8 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     RolloutState
         What to remember. With an intent: the weights to write.
     """
-    return pace(plan, _decide(plan, state, snapshot), snapshot.capacity)
+    decided = pace(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot.capacity)
+    return replace(decided, capacity=report(plan, decided, snapshot.capacity))
 
 
 def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutState:
@@ -158,10 +162,9 @@ def _look_for_revision(plan: RolloutPlan, state: RolloutState, target: TargetVie
         return replace(state, message=f"{canary.name} has no Deployment yet.")
     if any(j.version == canary.name and j.revision == canary.revision for j in state.judged):
         return state
-    if plan.suspended:
-        return hold(
-            state, HoldReason.PAUSED, f"Suspended: {canary.name} has a new revision, {canary.revision}, that waits."
-        )
+    if paused := _paused(plan, state):
+        message = f"{paused} {canary.name} has a new revision, {canary.revision}, that waits."
+        return hold(state, HoldReason.PAUSED, message)
     return begin(state, target, stable=stable)
 
 
@@ -181,8 +184,10 @@ def _wait_for_canary(
     state = replace(state, weights=live, waiting_s=state.waiting_s + snapshot.elapsed_s)
     if not canary.settled:
         return _wait_for_pods(plan, state, canary, live)
-    if plan.suspended:
-        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+    if paused := _paused(plan, state):
+        return hold(state, HoldReason.PAUSED, paused)
+    if state.promotion is not None:
+        return promote(plan, state, snapshot, state.promotion)
     blind = _blind(state, snapshot)
     if blind is not None:
         return blind
@@ -197,7 +202,7 @@ def _wait_for_canary(
     if never:
         return never_fits(state, never)
     wanted = next_weights(plan, live)
-    return clear(plan, state, snapshot.capacity, wanted=wanted, reason="CanaryReady", why=f"{state.rollout} is ready")
+    return clear(plan, state, snapshot, wanted=wanted, reason="CanaryReady", why=f"{state.rollout} is ready")
 
 
 def _wait_for_pods(plan: RolloutPlan, state: RolloutState, canary: VersionView, live: Weights) -> RolloutState:
@@ -216,7 +221,7 @@ def _traffic_to_take_away(
     """Everything that ends a rollout. None of it needs telemetry to be there now."""
     if plan.observe_only and (completes(live) or not any_traffic(live)):
         return _ended_by_others(plan, state, live)
-    if state.verdict is Verdict.HARM:
+    if state.verdict is Verdict.HARM and not (state.promotion is not None and state.promotion.force):
         message = wording.culprit(
             state.evidence,
             stable=state.stable,
@@ -252,10 +257,13 @@ def _ended_by_others(plan: RolloutPlan, state: RolloutState, live: Weights) -> R
 def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live: Weights) -> RolloutState:
     if plan.observe_only:
         state = replace(state, weights=live)
+    paused = _paused(plan, state)
+    if state.promotion is not None and not paused:
+        return promote(plan, replace(state, weights=live), snapshot, state.promotion)
     if not same(live, state.weights):
-        return _drift(state, live)
-    if plan.suspended:
-        return hold(state, HoldReason.PAUSED, "Suspended by the policy.")
+        return _restore(state, live) if state.restoring else _drift(plan, state, live)
+    if paused:
+        return hold(state, HoldReason.PAUSED, paused)
     blind = _blind(state, snapshot)
     if blind is not None:
         return blind
@@ -270,7 +278,17 @@ def _hold_or_go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, live
     return eased if eased is not None else _go(plan, state, snapshot)
 
 
-def _drift(state: RolloutState, live: Weights) -> RolloutState:
+def _paused(plan: RolloutPlan, state: RolloutState) -> str:
+    """Say who lets nothing move forward; empty where nobody does."""
+    return "Suspended by the policy." if plan.suspended else str(state.paused or "")
+
+
+def _restore(state: RolloutState, live: Weights) -> RolloutState:
+    message = f"{show(live)} back to {show(state.weights)}: a person wants the weights as they were."
+    return intend(state, live, state.weights, reason="Restored", message=message)
+
+
+def _drift(plan: RolloutPlan, state: RolloutState, live: Weights) -> RolloutState:
     message = f"Someone else changed the weights: {state.canary} has {show(live)}, not {show(state.weights)}."
     told = tell_once(
         state,
@@ -279,8 +297,8 @@ def _drift(state: RolloutState, live: Weights) -> RolloutState:
         message,
         title=f"Held: someone else changed the weights, {state.canary} has {show(live)} instead of {show(state.weights)}",
         done="Nothing is moved until the weights are back, and nobody's change is undone; a rollback would still be made.",
-        to_do=f"Find out who it was (a GitOps tool, a colleague). Give {state.canary} {show(state.weights)} again, and judging "
-        "goes on from there:",
+        to_do=f"Find out who it was (a GitOps tool, a colleague). To go on from what is there: `serin resume {plan.called} "
+        f"--adopt`. To give {state.canary} {show(state.weights)} again (or `--restore`):",
     )
     return hold(told, HoldReason.DRIFT, message)
 
@@ -308,7 +326,7 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
     assert snapshot.assessment is not None, "without an assessment nothing goes forward"
     evidence = snapshot.assessment.evidence
     if is_under_way(state) and evidence.log_e < SUSPICION:
-        return follow(plan, state, snapshot.capacity, reason=state.reason, why="cleared before")
+        return follow(plan, state, snapshot, reason=state.reason, why="cleared before")
     bake = state.phase is Phase.BAKING
     dwell_s = plan.bake_s if bake else plan.dwell_min_s
     watched = f"{wording.duration(evidence.step_seconds)} at {show(state.weights)}"
@@ -325,7 +343,7 @@ def _go(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> RolloutSt
     if not same(entry, state.weights) and min(evidence.proof.values(), default=0.0) > 0.0:
         state = _unproven(state)
         why = f"{show(state.weights)} are too few requests to prove anything by"
-        return clear(plan, state, snapshot.capacity, wanted=entry, reason="Entry", why=why)
+        return clear(plan, state, snapshot, wanted=entry, reason="Entry", why=why)
     if evidence.step_seconds < plan.dwell_max_s:
         return replace(state, message=f"Watches: {watched}; {wording.unproven(evidence)}.")
     return _inconclusive(plan, state, snapshot, evidence, watched)
@@ -362,4 +380,4 @@ def _advance(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reas
         return tell(baking, "Baking", Urgency.EVENT, message)
     if plan.observe_only:
         return replace(state, message=f"Would go on to {show(wanted)}: {why}.")
-    return clear(plan, state, snapshot.capacity, wanted=wanted, reason=reason, why=why)
+    return clear(plan, state, snapshot, wanted=wanted, reason=reason, why=why)

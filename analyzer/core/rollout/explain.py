@@ -1,10 +1,11 @@
 """Why a rollout is where it is and not further, for the person who has to decide whether to wait. Pure, as `wording`."""
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
 from analyzer.core.judge.outlook import SURE, Found, Need
-from analyzer.core.judge.types import Verdict
+from analyzer.core.judge.types import Evidence, Verdict
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.decide import SUSPICION
 from analyzer.core.rollout.model import RolloutState
@@ -19,7 +20,7 @@ _ENDS: Final[Mapping[str, str]] = {
     "--restore puts back what was.",
     "SampleRatio": "It ends by itself when the requests are split as the weights say; {left}.",
     "Capacity": "It ends by itself when enough pods of {canary} are ready.",
-    "Paused": "It ends with `serin resume`, or with `suspend: false` where the policy suspends.",
+    "Paused": "It ends with `serin resume`.",
     "Approval": "It ends with `serin resume`.",
     "Schedule": "It ends by itself when the schedule allows steps again.",
     "Unreachable": "It ends by itself when the API server takes the weights; every turn tries again.",
@@ -40,29 +41,52 @@ def why_here(plan: RolloutPlan, state: RolloutState, *, last_step: str = "") -> 
         case Phase.IDLE:
             return state.message
         case Phase.PENDING:
-            return f"No step was made yet. {state.message}"
-        case Phase.INVALID:
-            return f"{state.reason}: {state.message}"
+            return "No step was made yet."
         case Phase.PROMOTED:
-            return f"Everybody gets {state.canary or 'the canary'}. {_unless_said(state.message)}".strip()
-        case Phase.ROLLED_BACK:
-            return f"{state.reason}: {state.message}"
+            return _sentence(state.message)
+        case Phase.INVALID | Phase.ROLLED_BACK:
+            return _sentence(f"{state.reason}: {state.message}")
         case Phase.ROLLING_BACK:
-            course = f" {state.course}" if state.course else ""
-            return f"{state.reason}: {state.message}{course}"
+            return f"{_sentence(f'{state.reason}: {_cause(plan, state)}')} {state.course}".rstrip()
         case Phase.PROGRESSING | Phase.BAKING:
             observed = " The policy only observes: others move the weights." if plan.observe_only else ""
-            return f"{last_step or state.message}{observed}"
+            found_there = f"It had {show(state.weights)} when Serin saw this release for the first time."
+            return f"{_sentence(last_step) or found_there}{observed}"
 
 
-def _unless_said(message: str) -> str:
-    return "" if message.startswith("Everybody") else message
+def _cause(plan: RolloutPlan, state: RolloutState) -> str:
+    """Say why the traffic is taken away; a hold writes its own message over that."""
+    if state.hold is None:
+        return state.message
+    if state.reason != "Harm":
+        return f"{state.canary} must lose its traffic"
+    edges_ms = state.judge.edges_ms if state.judge else ()
+    return wording.culprit(
+        state.evidence, stable=state.stable, canary=state.canary, limits=plan.limits, edges_ms=edges_ms
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
+def evidence_of_harm(evidence: Evidence) -> str:
+    """Say what speaks against the canary, and how much of what a rollback takes."""
+    scale = f"log E {evidence.log_e:.1f} of the {evidence.log_threshold:.1f} that a rollback takes, p {evidence.p_value:.2g}"
+    mostly = f", mostly {evidence.culprit.value}" if evidence.culprit else ""
+    if evidence.p_value <= math.exp(-evidence.log_threshold):
+        return f"Harm is proven: {scale}{mostly}."
+    if evidence.log_e >= SUSPICION:
+        return f"Suspicious: {scale}{mostly}."
+    if evidence.log_e > 0.0:
+        return f"A little, no more than chance brings: {scale}{mostly}."
+    return f"Nothing speaks for harm: {scale}."
 
 
 def why_not_next(plan: RolloutPlan, state: RolloutState, outlook: Outlook | None) -> list[str]:
     """Say what stands between the rollout and its next step, one thing a line."""
     if state.phase is Phase.PENDING:
-        return [*_held(plan, state), *_canary_deadline(plan, state)]
+        return [*(_held(plan, state) or [_sentence(state.message)]), *_canary_deadline(plan, state)]
     if outlook is None or state.phase not in {Phase.PROGRESSING, Phase.BAKING}:
         return _after_the_end(state)
     lines = _held(plan, state)
@@ -80,7 +104,7 @@ def why_not_next(plan: RolloutPlan, state: RolloutState, outlook: Outlook | None
     if state.phase is Phase.BAKING:
         return lines or [f"{watched}, as long as is needed: the step is due."]
     if outlook.lacking:
-        claims = (f"{name} {max(log, -99.0):.1f}" for name, log in outlook.lacking.items())
+        claims = (f"{name} {round(max(log, -99.0), 1) + 0.0:.1f}" for name, log in outlook.lacking.items())
         lines.append(f"Not proven yet (log E of {evidence.log_proof_threshold:.1f}): {', '.join(claims)}.")
         lines.append(f"To be proven: {evidence.margins}.")
     return lines or [f"{watched}, and all is proven: the step is due."]
@@ -93,7 +117,9 @@ def _held(plan: RolloutPlan, state: RolloutState) -> list[str]:
     blind_left = max(0.0, plan.blind_s - max(state.blind_s, state.mismatch_s))
     left = f"people are paged in {wording.duration(blind_left)}" if blind_left else "people were paged"
     ends = _ENDS.get(hold.reason.value, "").format(left=left, weights=show(state.weights), canary=state.canary)
-    return [f"Held, {hold.reason.value}: {hold.message}", *([ends] if ends else [])]
+    if hold.reason.value == "Paused" and plan.suspended:
+        ends = "It ends with `suspend: false` in the policy."
+    return [_sentence(f"Held, {hold.reason.value}: {hold.message}"), *([ends] if ends else [])]
 
 
 def _canary_deadline(plan: RolloutPlan, state: RolloutState) -> list[str]:
@@ -107,7 +133,7 @@ def _after_the_end(state: RolloutState) -> list[str]:
     if state.phase is Phase.ROLLED_BACK:
         return [f"{state.rollout} is judged. A new template is judged anew; this one with `serin retry`."]
     if state.phase is Phase.ROLLING_BACK:
-        waits = [f"Held, {state.hold.reason.value}: {state.hold.message}"] if state.hold else []
+        waits = [_sentence(f"Held, {state.hold.reason.value}: {state.hold.message}")] if state.hold else []
         return [*waits, "It goes to zero, and is tried until it is there."]
     if state.phase is Phase.INVALID:
         return ["Nothing is judged until the policy or its target is mended; then it goes on by itself."]
@@ -123,7 +149,7 @@ def missing(plan: RolloutPlan, state: RolloutState, outlook: Outlook | None) -> 
     lines = [f"{_need(outlook.if_harmless)}{rate}, if {state.canary} is as good as {state.stable}."]
     if outlook.as_so_far is not None:
         lines.append(f"{_so_far(outlook.as_so_far, state)}")
-    if outlook.patience_left_s is not None:
+    if outlook.patience_left_s is not None and state.hold is None:
         lines.append(_patience(plan, outlook.patience_left_s, target))
     return lines
 
@@ -176,7 +202,9 @@ def found(seen: Found | None) -> list[str]:
         ]
     if seen.slower is not None:
         more = f"{100 * (seen.slower - 1):.2g} %" if seen.slower < 2 else f"{seen.slower:.2g} times"
-        lines.append(f"So would everything taking {more} {'longer' if seen.slower < 2 else 'as long'}.")
+        would = "So would everything" if seen.error_rate is not None else "Everything"
+        found_too = "" if seen.error_rate is not None else f" would have been found by now with {sure}"
+        lines.append(f"{would} taking {more} {'longer' if seen.slower < 2 else 'as long'}{found_too}.")
     return lines
 
 

@@ -5,8 +5,10 @@ from enum import StrEnum
 
 from analyzer.core.capacity.demand import VersionCapacity
 from analyzer.core.capacity.giveback import Severity
+from analyzer.core.capacity.report import CapacityReport
 from analyzer.core.judge.types import Assessment, Evidence, JudgeState, Verdict
 from analyzer.core.rollout.phases import Phase
+from analyzer.core.rollout.requests import Answer, Malformed, Pause, Promotion, Request
 
 Weights = tuple[float, ...]
 """The canary's share in each stage's routes [per cent], in the order of the stages.
@@ -146,6 +148,10 @@ class Snapshot:
         Proxies that do not split requests by the weight, in words; empty where none is known.
     capacity
         None: nothing is known of it, and nothing waits for it.
+    request
+        What a person asks for, answered already or not.
+    closed
+        Why no step forward may be made at this hour, and until when, in words; empty where one may. The core has no clock.
     """
 
     target: TargetView | Problem
@@ -154,6 +160,8 @@ class Snapshot:
     assessment: Assessment | None = None
     strays: str = ""
     capacity: CapacityView | None = None
+    request: Request | Malformed | None = None
+    closed: str = ""
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
@@ -166,6 +174,8 @@ class HoldReason(StrEnum):
     DRIFT = "Drift"
     SAMPLE_RATIO = "SampleRatio"
     CAPACITY = "Capacity"
+    SCHEDULE = "Schedule"
+    APPROVAL = "Approval"
     PAUSED = "Paused"
     UNREACHABLE = "Unreachable"
 
@@ -287,6 +297,8 @@ class RolloutState:
         Why nothing moves forward, if nothing may.
     verdict, evidence
         The judge's last word. `evidence` is not stored: the checkpoint gives it back.
+    capacity
+        What is known of both versions' pods, for people; not read back either.
     dispersion
         Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
@@ -303,6 +315,16 @@ class RolloutState:
         Of a rollback: how bad the canary is, time since it began [s], and in words how the traffic goes back.
     waiting_s, blind_s, mismatch_s
         Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
+    paused
+        Who lets nothing move forward, if anybody does.
+    request, answered
+        The last request that was dealt with, and the ids of the last ones: none is dealt with twice.
+    awaits, approved
+        Weights that wait for a person's approval, and those that have it [per cent]; empty where there are none.
+    promotion
+        Who has ordered that everybody gets the canary.
+    restoring
+        The weights are to be written again as they were before somebody else wrote others.
     judged
         The newest revisions that need no judging.
     notices
@@ -323,6 +345,7 @@ class RolloutState:
     hold: Hold | None = None
     verdict: Verdict = Verdict.NO_DATA
     evidence: Evidence | None = None
+    capacity: CapacityReport | None = None
     dispersion: str = ""
     judge: JudgeState | None = None
     judged_until_s: float | None = None
@@ -337,6 +360,13 @@ class RolloutState:
     waiting_s: float = 0.0
     blind_s: float = 0.0
     mismatch_s: float = 0.0
+    paused: Pause | None = None
+    request: Answer | None = None
+    answered: tuple[str, ...] = ()
+    awaits: Weights = ()
+    approved: Weights = ()
+    promotion: Promotion | None = None
+    restoring: bool = False
     judged: tuple[Judged, ...] = ()
     notices: tuple[Notice, ...] = ()
     told: frozenset[str] = field(default=frozenset())

@@ -48,7 +48,7 @@ class Outlook:
 
 def judged_again(plan: RolloutPlan, settings: JudgeSettings, state: RolloutState) -> RolloutState:
     """Give a state its evidence back, which is not stored; the checkpoint holds it."""
-    if state.judge is None or not state.weights or not state.judge.record:
+    if state.judge is None or not state.judge.record or len(state.weights) != len(plan.stages):
         return state
     assessment = _look(plan, settings, state, state.judge)
     return replace(state, evidence=assessment.evidence)

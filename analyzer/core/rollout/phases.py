@@ -45,6 +45,7 @@ TRANSITIONS: Final[dict[Phase, dict[Trigger, Phase]]] = {
     Phase.IDLE: {Trigger.NEW_REVISION: Phase.PENDING} | _BROKEN,
     Phase.PENDING: {
         Trigger.BEGUN: Phase.PROGRESSING,
+        Trigger.COMPLETED: Phase.PROMOTED,  # in one step, because a person says so
         Trigger.ABORT: Phase.ROLLING_BACK,
         Trigger.ZEROED: Phase.ROLLED_BACK,
     }

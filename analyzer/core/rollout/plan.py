@@ -57,7 +57,9 @@ class Limits:
 class RolloutPlan:
     """The policy, as far as decisions need it. All durations in seconds.
 
-    `sticky_users`: the canary's share of the requests need not be its weight's, and is not held to it.
+    `sticky_users`: the canary's share of the requests need not be its weight's, and is not held to it. `approval`: routes that
+    wait for a person before they get any canary, and weights that no stage goes to or past without one [per cent].
+    `called`: the policy as commands name it.
     """
 
     stages: tuple[StagePlan, ...]
@@ -74,3 +76,5 @@ class RolloutPlan:
     headroom: float = 0.2
     return_within_s: float = 120.0
     limits: Limits = Limits()
+    approval: tuple[str | int, ...] = ()
+    called: str = "NAME"

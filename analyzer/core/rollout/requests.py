@@ -55,3 +55,52 @@ class Request:
     rollout: str = ""
     weights: DriftAnswer | None = None
     force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An annotation that is no request: it too is answered, once. `id` is made of its text; `message` says what is wrong."""
+
+    id: str
+    message: str
+
+
+class AnswerOutcome(StrEnum):
+    """What became of a request."""
+
+    DONE = "Done"
+    REFUSED = "Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A request that was dealt with, and how. Of a malformed one only id, outcome and message are known."""
+
+    id: str
+    outcome: AnswerOutcome
+    message: str
+    verb: str = ""
+    by: str = ""
+    why: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who holds the policy, why, and since when. It outlives the rollout: only `resume` ends it."""
+
+    by: str
+    why: str
+    at: str
+
+    def __str__(self) -> str:
+        return f"Paused by {self.by}{f' ({self.why})' if self.why else ''}; `resume` ends it."
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Everybody is to get the canary, because a person says so. `force`: whatever the evidence and the pods say."""
+
+    by: str
+    why: str
+    force: bool = False

@@ -10,14 +10,16 @@ from typing import Final
 from analyzer.core.capacity import Gate, Load, Passage, Severity, admit, plan_giveback
 from analyzer.core.capacity.demand import carries, pods_carry, saturates
 from analyzer.core.capacity.gate import largest_fit
+from analyzer.core.capacity.report import CapacityReport, report_passage, report_version
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import wording
-from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Urgency, Weights
+from analyzer.core.rollout.approval import ask, stop_asking, without_asking
+from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Snapshot, Urgency, Weights
 from analyzer.core.rollout.notices import headline, tell_once, untell
-from analyzer.core.rollout.phases import Phase
+from analyzer.core.rollout.phases import JUDGED, Phase
 from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.transitions import hold, intend, urgency_of
-from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, same, show
+from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, next_weights, same, show
 
 NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
@@ -27,10 +29,19 @@ _SLOW: Final = 0.25
 
 
 def clear(
-    plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, *, wanted: Weights, reason: str, why: str
+    plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, wanted: Weights, reason: str, why: str
 ) -> RolloutState:
-    """Go to `wanted` as far as ready pods allow it now, and remember it for later."""
-    return follow(plan, replace(state, cleared=wanted), capacity, reason=reason, why=why)
+    """Go to `wanted` as far as the hour, people and ready pods allow it now; what pods do not allow is remembered for later."""
+    if snapshot.closed:
+        return _closed(state, snapshot, wanted, why)
+    free = without_asking(plan, state, wanted)
+    if free is None:
+        return ask(plan, state, wanted, why=why)
+    return follow(plan, replace(stop_asking(state), cleared=free), snapshot, reason=reason, why=why)
+
+
+def _closed(state: RolloutState, snapshot: Snapshot, wanted: Weights, why: str) -> RolloutState:
+    return hold(state, HoldReason.SCHEDULE, f"Cleared for {show(wanted)} ({why}); {snapshot.closed}.")
 
 
 def is_under_way(state: RolloutState) -> bool:
@@ -38,10 +49,17 @@ def is_under_way(state: RolloutState) -> bool:
     return bool(state.cleared) and not same(state.cleared, state.weights)
 
 
-def follow(
+def follow(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot, *, reason: str, why: str) -> RolloutState:
+    """Go on towards what was cleared, if this is the hour for it."""
+    if snapshot.closed:
+        return _closed(state, snapshot, state.cleared, why)
+    return as_pods_allow(plan, state, snapshot.capacity, reason=reason, why=why)
+
+
+def as_pods_allow(
     plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, *, reason: str, why: str
 ) -> RolloutState:
-    """Go on towards what was cleared."""
+    """Go on towards what was cleared, at whatever hour."""
     wanted = state.cleared
     passage = _passage(plan, state, capacity, wanted)
     if passage.gate is Gate.OPEN:
@@ -145,6 +163,26 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     if same(after, intent.before):
         return replace(told, intent=None)  # until more pods are ready
     return replace(told, intent=replace(intent, after=after))
+
+
+def report(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> CapacityReport | None:
+    """Say what is known of capacity, as the rollout stands after a decision; None where nothing is."""
+    if capacity is None or capacity.moving <= 0.0 or not state.weights:
+        return None
+    stage = active_stage(state.weights)
+    weight = state.weights[stage]
+    wanted = (state.cleared or next_weights(plan, state.weights))[stage]
+    asked = state.phase in JUDGED and wanted > weight
+    load = Load(capacity.moving, capacity.canary_elsewhere, weight)
+    at = wanted if asked else weight
+    canary = report_version(capacity.canary, load, at=at, headroom=plan.headroom)
+    rest = Load(capacity.moving, capacity.stable_elsewhere, FULL - weight)
+    stable = report_version(capacity.stable, rest, at=FULL, headroom=plan.headroom)
+    if not asked:
+        return CapacityReport(None, None, "", None, stable, canary)
+    passage = admit(capacity.canary, load, wanted=wanted, headroom=plan.headroom)
+    reason = report_passage(passage, canary, at=wanted)
+    return CapacityReport(wanted, passage.gate, reason, passage.eta_s, stable, canary)
 
 
 def _severity(state: RolloutState, capacity: CapacityView) -> Severity | None:

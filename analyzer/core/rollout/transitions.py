@@ -40,6 +40,9 @@ def begin(state: RolloutState, target: TargetView, *, stable: str) -> RolloutSta
         stable_revision=stable_view.revision if stable_view else "",
         canary_revision=canary.revision,
         weights=weights,
+        paused=state.paused,
+        request=state.request,
+        answered=state.answered,
         judged=state.judged,
         notices=close(state).notices,
     )
@@ -72,6 +75,9 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
         reason=reason,
         message=message,
         cleared=(),
+        awaits=(),
+        promotion=None,
+        restoring=False,
         returning_s=0.0,
         severity=None,
         course="",
@@ -81,7 +87,12 @@ def abort(plan: RolloutPlan, state: RolloutState, live: Weights, *, reason: str,
     return intend(aborted, live, zero(plan), reason=reason, message=message)
 
 
-_QUIET_ABORTS = {"CanaryChanged": Urgency.NOTICE, "PolicyDeleted": Urgency.NOTICE, "TakenOut": Urgency.NOTICE}
+_QUIET_ABORTS = {
+    "CanaryChanged": Urgency.NOTICE,
+    "PolicyDeleted": Urgency.NOTICE,
+    "TakenOut": Urgency.NOTICE,
+    "AbortedByPerson": Urgency.NOTICE,
+}
 _MORNING = "No user gets {canary} any more, so this can wait until the morning."
 _NEXT_FOR_PEOPLE = {
     "Harm": f"{_MORNING} Look for the cause in what its pods logged. A changed pod template is judged as a new release, "
@@ -90,6 +101,7 @@ _NEXT_FOR_PEOPLE = {
     "pods:",
     "CanaryUnavailable": f"{_MORNING} See why its pods are not ready:",
     "CanaryNotReady": f"{_MORNING} See why its pods are not ready:",
+    "AbortedByPerson": "A changed pod template is judged as a new release, by itself; `serin retry` has this one judged again.",
     "Inconclusive": f"{_MORNING} With more traffic, or a longer spec.judge.dwell.max, there may be a verdict; with "
     "spec.judge.onInconclusive: advance it goes on without. To have the same {canary} judged again, restart its pods:",
 }
@@ -107,6 +119,9 @@ def zeroed(state: RolloutState, *, had_traffic: bool = True) -> RolloutState:
         phase=after(state.phase, Trigger.ZEROED),
         intent=None,
         hold=None,
+        awaits=(),
+        promotion=None,
+        restoring=False,
         told=frozenset(),
         judged=_judged(state, Judged(state.canary, state.canary_revision, Outcome.ROLLED_BACK, state.reason)),
     )
@@ -150,6 +165,9 @@ def promoted(state: RolloutState, *, by_others: bool = False) -> RolloutState:
         reason="Promoted",
         message=f"{state.rollout} has all traffic; the next release goes into {state.stable}.",
         hold=None,
+        awaits=(),
+        promotion=None,
+        restoring=False,
         judged=_judged(
             state,
             Judged(state.stable, state.stable_revision, Outcome.SUPERSEDED, "Superseded"),
@@ -195,7 +213,15 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if not same(live, intent.after):
         # Not made, or not any more. Deciding again from what is there repeats it if it is still due.
         return replace(state, intent=None)
-    moved = replace(state, weights=intent.after, intent=None, weights_since_s=now_s, weights_before=intent.before)
+    moved = replace(
+        state,
+        weights=intent.after,
+        intent=None,
+        weights_since_s=now_s,
+        weights_before=intent.before,
+        awaits=(),
+        restoring=False,
+    )
     if state.phase is Phase.ROLLING_BACK:
         return moved if any_traffic(moved.weights) else zeroed(moved)
     if same(moved.weights, moved.cleared):
@@ -203,11 +229,15 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
     if completes(intent.after):
         return promoted(moved)
     if active_stage(intent.after) != active_stage(intent.before):
-        # Other users, another population: their evidence must not be added to this.
-        moved = replace(moved, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
+        moved = forget_evidence(moved)
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED
     moved = replace(moved, phase=after(state.phase, trigger), reason=intent.reason, message=intent.message)
     return tell(moved, "WeightAdvanced", Urgency.EVENT, intent.message)
+
+
+def forget_evidence(state: RolloutState) -> RolloutState:
+    """Begin another stage. Its users are another population: the evidence of those before must not be added to theirs."""
+    return replace(state, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
 
 
 def break_off(state: RolloutState, problem: Problem) -> RolloutState:
@@ -222,6 +252,9 @@ def break_off(state: RolloutState, problem: Problem) -> RolloutState:
         message=problem.message,
         intent=None,
         hold=None,
+        awaits=(),
+        promotion=None,
+        restoring=False,
     )
     return tell_once(
         broken,

@@ -41,7 +41,7 @@ def next_weights(plan: RolloutPlan, weights: Weights) -> Weights:
     """
     stage = active_stage(weights)
     higher = [float(w) for w in plan.stages[stage].weights if w > weights[stage]]
-    return _moved(plan, weights, higher[0]) if higher else weights
+    return moved(plan, weights, higher[0]) if higher else weights
 
 
 def ladder(plan: RolloutPlan, weights: Weights) -> tuple[float, ...]:
@@ -63,7 +63,7 @@ def grown_weights(plan: RolloutPlan, weights: Weights, *, most: float) -> Weight
         return following
     farthest = min(most, GROWTH * weights[stage])
     within = [float(w) for w in step.weights if following[stage] < w <= farthest and w < FULL]
-    return _moved(plan, weights, within[-1]) if within else following
+    return moved(plan, weights, within[-1]) if within else following
 
 
 def entry_weights(plan: RolloutPlan, weights: Weights, *, canary_rps: float) -> Weights:
@@ -73,15 +73,21 @@ def entry_weights(plan: RolloutPlan, weights: Weights, *, canary_rps: float) -> 
     if not step.auto or weights[stage] != step.weights[0] or not 0 < canary_rps < ENTRY_RPS:
         return weights
     enough = math.ceil(weights[stage] * ENTRY_RPS / canary_rps)
-    return _moved(plan, weights, float(min(enough, step.weights[1])))
+    return moved(plan, weights, float(min(enough, step.weights[1])))
 
 
-def _moved(plan: RolloutPlan, weights: Weights, weight: float) -> Weights:
+def moved(plan: RolloutPlan, weights: Weights, weight: float) -> Weights:
+    """Return the weights after the active stage went to `weight`; one that is complete hands over to the next."""
     stage = active_stage(weights)
-    moved = [*weights[:stage], weight, *weights[stage + 1 :]]
-    if weight == FULL and stage + 1 < len(moved) and moved[stage + 1] == 0:
-        moved[stage + 1] = float(plan.stages[stage + 1].weights[0])
-    return tuple(moved)
+    shares = [*weights[:stage], weight, *weights[stage + 1 :]]
+    if weight == FULL and stage + 1 < len(shares) and shares[stage + 1] == 0:
+        shares[stage + 1] = float(plan.stages[stage + 1].weights[0])
+    return tuple(shares)
+
+
+def full(plan: RolloutPlan) -> Weights:
+    """Return the weights of a canary that everybody gets."""
+    return (FULL,) * len(plan.stages)
 
 
 def completes(weights: Weights) -> bool:

@@ -9,7 +9,7 @@ have a write of its status refused for a word that the definition does not know.
 
 from typing import Any, Final
 
-from analyzer.policy.crd.rules import rules
+from analyzer.policy.crd.rules import ACROSS_FIELDS
 from analyzer.policy.crd.status import STATUS
 from analyzer.policy.crd.structural import Schema, structural
 from analyzer.policy.model import API_VERSION, KIND
@@ -65,7 +65,7 @@ def _schema() -> Schema:
             "status": STATUS,
         },
     }
-    for path, rule in rules():
+    for path, rule in ACROSS_FIELDS:
         _at(root, path).setdefault(SERVER_RULES, []).append(rule)
     return root
 

@@ -3,12 +3,10 @@
 They are CEL. What a list or a mapping may cost is bounded by its `maxItems` or `maxProperties`.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from analyzer.policy.model import Dwell
 from analyzer.policy.quantities import format_duration
-from analyzer.policy.rules import NOT_YET
 
 Rule = dict[str, Any]
 
@@ -81,24 +79,13 @@ ACROSS_FIELDS: Final[tuple[tuple[str, Rule], ...]] = (
             "message": "a receiver is named twice; name it once",
         },
     ),
+    (
+        "spec.schedule",
+        {
+            "rule": "has(self.forward) || has(self.freeze)",
+            "message": "a schedule without `forward` and `freeze` says nothing; write `forward: [Mon-Fri 09:00-17:00]`, or "
+            "leave it out",
+        },
+    ),
 )
 """Where each rule stands, and the rule."""
-
-_NOT_YET: Final[Mapping[str, tuple[str, str]]] = {
-    "approval": ("spec", "!has(self.approval) || size(self.approval) == 0"),
-}
-"""How the server refuses what is still to come, by the first words of the message of `NOT_YET`.
-
-`weights: auto` is not here: the union of a list and a word has no type, and CEL sees no field without one.
-"""
-
-
-def rules() -> tuple[tuple[str, Rule], ...]:
-    """Return every rule over several fields, and those against fields whose behaviour is still to come."""
-    coming = [
-        (path, {"rule": expression, "message": f"{entry.message}; {entry.mend}"})
-        for entry in NOT_YET
-        for words, (path, expression) in _NOT_YET.items()
-        if entry.message.startswith(words)
-    ]
-    return (*ACROSS_FIELDS, *coming)

@@ -71,6 +71,22 @@ _EVIDENCE: Final = _object(
     canary=_rates("The canary since the evidence began."),
 )
 
+
+def _capacity(text: str) -> Schema:
+    return _object(
+        text,
+        autoscaler=_text("Its HorizontalPodAutoscaler; empty where none works."),
+        replicas=_whole("Pods that its Deployment wants."),
+        ready=_whole("Pods that can answer."),
+        maxReplicas=_whole("The most that its HorizontalPodAutoscaler makes."),
+        needed=_whole("Replicas needed: the canary for its next weight, the stable version to take everything back."),
+        requestsPerSecond=_number("Requests per second that it has."),
+        carries=_number("Requests per second that its ready pods can be given."),
+        doubt=_number("Standard deviation of what a pod carries, as a share of it."),
+        unknown=_text("Why nothing, or not everything, can be foretold."),
+    )
+
+
 _CONDITION: Final = _object(
     "One condition.",
     type={"type": "string", "description": "Ready (the policy is accepted and enforced), Promoted or Held."},
@@ -122,11 +138,37 @@ STATUS: Final = _object(
     intent=_INTENT,
     hold=_object(
         "Why nothing moves forward, if nothing may.",
-        reason=_text("Blind, Drift, SampleRatio, Capacity, Paused or Unreachable."),
+        reason=_text("Blind, Drift, SampleRatio, Capacity, Schedule, Approval, Paused or Unreachable."),
         message=_text("For people."),
     ),
+    paused=_object(
+        "Who lets nothing move forward; not there unless somebody does.",
+        by=_text("Who."),
+        why=_text("In their words."),
+        at=_text("Since when.") | {"format": "date-time"},
+    ),
+    request=_object(
+        "The last request (annotation `serin.dev/request`) that was dealt with.",
+        id=_text("Its id."),
+        verb=_text("pause, resume, retry, promote or abort."),
+        by=_text("Who asked."),
+        why=_text("In their words."),
+        at=_text("When."),
+        outcome=_text("Done or Refused."),
+        message=_text("What came of it."),
+    ),
+    answered=_list("Ids of the last requests that were dealt with.", _text("An id.")),
     dispersion=_text("Where the idea of ordinary variation is from: learned from pods, or usual values."),
     evidence=_EVIDENCE,
+    capacity=_object(
+        "Whether pods are there for the next step, as far as that can be known.",
+        nextWeight=_number("The weight that comes next [per cent]."),
+        gate=_text("open, part (a part of the step now), wait or never."),
+        seconds=_whole("When pods for it are expected [s]."),
+        message=_text("The same for people, with how sure it is, or why nobody can know."),
+        stable=_capacity("The stable version."),
+        canary=_capacity("The canary."),
+    ),
     judged=_list(
         "The newest revisions that are not judged again.",
         _object(
@@ -167,6 +209,15 @@ STATUS: Final = _object(
         ),
         returningSeconds=_number("Time since a rollback began [s]."),
         course=_text("How the traffic goes back, and why."),
+        awaits=_weights("Weights that wait for approval."),
+        approved=_weights("Weights that were approved."),
+        promotion=_object(
+            "Who has ordered that everybody gets the canary.",
+            by=_text("Who."),
+            why=_text("In their words."),
+            force=_one("boolean", "Whatever the evidence and the pods say."),
+        ),
+        restoring=_one("boolean", "Whether somebody else's weights are to be undone."),
         weightsSince=_number("When the weights were read back, by Prometheus' clock [unix seconds]."),
         waitingSeconds=_number("Time spent waiting for the canary [s]."),
         blindSeconds=_number("Time spent without telemetry [s]."),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,8 @@ from analyzer.ports import Object
 from analyzer.sandbox.people import Users
 from analyzer.sandbox.scope import beside
 from tests.cluster.bed.keys import write_kubeconfig
-from tests.cluster.bed.places import API_URL, CONTROL_URL, GATEWAY_URL, PROMETHEUS_URL, Places
+from tests.cluster.bed.kube import Kube
+from tests.cluster.bed.places import API_URL, CONTROL_URL, ENVOY_ADMIN, GATEWAY_URL, PROMETHEUS_URL, Places
 
 _POLL_S: Final = 0.2
 PATIENCE_S: Final = 60.0
@@ -56,9 +58,15 @@ async def until(
         raise AssertionError(f"not within {patience_s:.0f} s: {goal}; last was {last!r}") from None
 
 
+def trusting_session(places: Places) -> aiohttp.ClientSession:
+    """Open a session that trusts the bed's own authority."""
+    context = ssl.create_default_context(cafile=str(places.authority))
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
+
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """A running bed. Addresses are on the namespace's own loopback: use them directly."""
+    """A running bed. Addresses are on the namespace's own loopback: use them directly. The session trusts its authority."""
 
     places: Places
     session: aiohttp.ClientSession
@@ -162,8 +170,14 @@ class Bed:
 
     async def replicas(self, namespace: str) -> dict[str, int]:
         """Give the ready replicas of each Deployment."""
-        deployments = (await self.get(namespace, "deployments"))["items"]
+        deployments = await self._deployments(namespace)
         return {obj["metadata"]["name"]: obj["status"].get("readyReplicas", 0) for obj in deployments}
+
+    async def _deployments(self, namespace: str) -> list[Object]:
+        """List them without kubectl: many wait for them, and each look of kubectl takes a tenth of a second of a core."""
+        found = await Kube(self.session).call("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments")
+        items: list[Object] = found["items"]
+        return items
 
     async def weights(self, namespace: str, name: str = "helloworld") -> list[int]:
         """Give the weights of a VirtualService's first route."""
@@ -183,7 +197,7 @@ class Bed:
         """Wait until every Deployment of a namespace is as its spec says."""
 
         async def ready() -> bool:
-            deployments = (await self.get(namespace, "deployments"))["items"]
+            deployments = await self._deployments(namespace)
             return bool(deployments) and all(map(_is_complete, deployments))
 
         await until(ready, what=f"all Deployments of {namespace} complete")
@@ -226,21 +240,34 @@ class Bed:
         finally:
             await users.close()
 
-    async def routed(self, namespace: str) -> None:
-        """Wait until the gateway sends a request of a namespace's helloworld to a pod."""
+    async def routed(self, namespace: str, *, subsets: Sequence[str] = ("v1", "v2")) -> None:
+        """Wait until the gateway sends requests of a namespace's helloworld to pods, of each of some subsets.
+
+        A pod that is ready is in nobody's endpoints yet, and one answer through the gateway says nothing of the other
+        subset. One request is made that a pod answers.
+        """
+        host = f"helloworld.{namespace}.svc.cluster.local"
+
+        async def known() -> bool:
+            return await self._subsets_with_pods(host) >= set(subsets)
 
         async def answered() -> bool:
-            headers = {"Host": f"helloworld.{namespace}.svc.cluster.local"}
-            async with self.session.get(f"{self.gateway_url}/hello", headers=headers) as response:
-                return "x-version" in response.headers
-
-        async def patiently() -> bool:
             try:
-                return await answered()
+                async with self.session.get(f"{self.gateway_url}/hello", headers={"Host": host}) as response:
+                    return "x-version" in response.headers
             except aiohttp.ClientError:  # no listener before the first Gateway
                 return False
 
-        await until(patiently, what=f"a pod of {namespace} answers through the gateway")
+        await until(known, what=f"the gateway knows pods of {', '.join(subsets)} in {namespace}")
+        await until(answered, what=f"a pod of {namespace} answers through the gateway")
+
+    async def _subsets_with_pods(self, host: str) -> set[str]:
+        """Ask the gateway for which subsets of a host it has healthy endpoints."""
+        url = f"http://{ENVOY_ADMIN[0]}:{ENVOY_ADMIN[1]}/clusters"
+        async with self.session.get(url, params={"format": "json"}) as response:
+            clusters = (await response.json(content_type=None)).get("cluster_statuses", [])
+        found = (cluster["name"].split("|") for cluster in clusters if any(map(_is_healthy, _hosts(cluster))))
+        return {name[2] for name in found if name[-1] == host}  # outbound|5000|v1|helloworld.shop.svc.cluster.local
 
     async def query(self, promql: str) -> list[tuple[Mapping[str, str], float]]:
         """Ask Prometheus for an instant vector: labels and value of each series."""
@@ -256,6 +283,15 @@ class Bed:
             if response.status >= 400:
                 raise SerinError(f"{path}: {await response.text()}")
             return await response.json()
+
+
+def _hosts(cluster: Object) -> list[Object]:
+    hosts: list[Object] = cluster.get("host_statuses", [])
+    return hosts
+
+
+def _is_healthy(host: Object) -> bool:
+    return bool(host["health_status"].get("eds_health_status") == "HEALTHY")
 
 
 def _is_complete(deployment: Object) -> bool:

@@ -1,7 +1,8 @@
+import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Gate, Load, Metric, Scaler, VersionCapacity, admit, carries, needed
@@ -105,41 +106,71 @@ metrics = st.builds(
     st.floats(0.0005, 0.05),
     st.floats(0.0, 0.15),
 )
-scenes = st.tuples(
-    metrics,
-    st.integers(1, 20),  # replicas
-    st.integers(0, 20),  # ready at most
-    st.integers(20, 60),  # maxReplicas
-    st.floats(0.5, 5000),  # requests/s
+per_pod = st.builds(
+    lambda target, tolerance, cost: (
+        Metric.without_limit("requests", Target(per_pod=target, tolerance=tolerance)),
+        Cost(intercept=0.0, slope=cost),
+    ),
+    st.floats(1, 500),
+    st.floats(0.01, 0.3),
+    st.floats(0.5, 2.0),
+)
+several = st.lists(metrics | per_pod, min_size=1, max_size=3)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> tuple[VersionCapacity, Load, float, float]:
+    """Draw a version, its HPA of one to three metrics, its load around what its pods carry, a step, and headroom."""
+    pairs = draw(several)
+    replicas, headroom = draw(st.integers(1, 20)), draw(st.floats(0, 0.5))
+    it = VersionCapacity(
+        "v2",
+        replicas,
+        draw(st.integers(0, replicas)),
+        scaler=Scaler("hpa", 1, replicas + draw(st.integers(0, 20)), tuple(metric for metric, _ in pairs)),
+        costs=tuple(cost for _, cost in pairs),
+    )
+    weight = draw(st.integers(0, 99))
+    wanted = draw(st.integers(weight + 1, 100))
+    around = draw(st.floats(0.1, 3.0)) * (saturates(it, pods=max(1, it.ready)) or 1.0)
+    elsewhere = draw(st.floats(0, 0.99))
+    load = Load(around * (1 - elsewhere) * 100 / wanted, elsewhere=around * elsewhere, weight=float(weight))
+    return it, load, float(wanted), headroom
+
+
+@settings(deadline=None, max_examples=500)
+@given(steps())
+def test_a_step_is_never_taken_onto_missing_capacity(step: tuple[VersionCapacity, Load, float, float]) -> None:
+    it, load, wanted, headroom = step
+    passage = admit(it, load, wanted=wanted, headroom=headroom)
+    assert load.weight <= passage.weight <= wanted
+    assert it.scaler is not None
+    if passage.gate in {Gate.OPEN, Gate.PART}:
+        assert passage.weight > load.weight
+        assert load.at(passage.weight) <= (saturates(it) or 0.0) * (1 + 1e-9), "pods that are ready, not wanted"
+        assert (needed(it, load.at(passage.weight)) or 0) <= it.scaler.max_replicas
+    else:
+        assert passage.weight == load.weight
+        assert passage.reason
+
+
+@settings(deadline=None)
+@given(
+    metrics | per_pod,
     st.floats(0, 1),
-    st.integers(0, 99),
+    st.builds(Load, st.floats(0.5, 5000), st.just(0.0), st.integers(0, 99).map(float)),
     st.integers(1, 100),
     st.floats(0, 0.5),
 )
-
-
-@given(scenes)
-def test_a_step_is_never_taken_onto_missing_capacity(scene: tuple) -> None:  # type: ignore[type-arg]
-    (metric, cost), replicas, ready, most, moving, elsewhere, weight, step, headroom = scene
-    scaler = Scaler("hpa", 1, most, (metric,))
-    it = VersionCapacity("v2", replicas, min(ready, replicas), scaler=scaler, costs=(cost,))
-    load = Load(moving, elsewhere=elsewhere * moving, weight=float(weight))
-    passage = admit(it, load, wanted=float(min(100, weight + step)), headroom=headroom)
-    assert weight <= passage.weight <= min(100, weight + step)
-    if passage.gate in {Gate.OPEN, Gate.PART}:
-        full = saturates(it) or 0.0
-        assert load.at(passage.weight) <= full * (1 + 1e-9)
-        assert (needed(it, load.at(passage.weight)) or 0) <= most
-
-
-@given(scenes)
-def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ignore[type-arg]
-    (metric, cost), _, _, _, moving, _, weight, step, headroom = scene
+def test_waiting_ends_where_the_hpa_can_grow(
+    pair: tuple[Metric, Cost], doubt: float, load: Load, step: int, headroom: float
+) -> None:
+    metric, cost = pair
     scaler = Scaler("hpa", 1, 1_000_000, (metric,))
-    load = Load(moving, weight=float(weight))
-    wanted = float(min(100, weight + step))
-    it = VersionCapacity("v2", 1, 1, scaler=scaler, costs=(cost,))
-    pods = needed(it, load.at(weight)) or 1
+    wanted = min(100.0, load.weight + step)
+    uncertain = replace(cost, var_slope=(doubt * cost.slope) ** 2)
+    it = VersionCapacity("v2", 1, 1, scaler=scaler, costs=(uncertain,))
+    pods = needed(it, load.at(load.weight)) or 1
     it = replace(it, replicas=pods, ready=pods)
     for _ in range(200):
         passage = admit(it, load, wanted=wanted, headroom=headroom)
@@ -152,6 +183,10 @@ def test_waiting_ends_where_the_hpa_can_grow(scene: tuple) -> None:  # type: ign
         grown = Stabiliser().decide(recommended, current=it.ready, bounds=(1, 1_000_000), now_s=0.0)
         if grown <= it.ready and passage.gate is Gate.WAIT:
             assert "set minReplicas" in passage.reason, "a wait that nothing ends has to be told to a person"
+            more = load.at(math.floor(load.weight) + 1.0)
+            assert more > it.ready * cost.load_at(min(metric.lift, metric.saturation)) * (1 - 1e-9), (
+                "one more was possible"
+            )
             return
         it = replace(it, replicas=max(grown, it.ready), ready=max(grown, it.ready))
     pytest.fail(f"still waiting at {load.weight} %: {passage.reason}")

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Load, Metric, Scaler, Severity, VersionCapacity, plan_giveback
@@ -63,6 +63,7 @@ def test_a_dead_canary_on_a_service_that_is_far_too_small_gets_nothing_more() ->
     assert plan.hurt_at_once is not None
 
 
+@settings(deadline=None)
 @given(
     ready=st.integers(1, 10),
     load=st.builds(Load, st.floats(1.0, 2000.0), st.just(0.0), st.floats(1.0, 100.0)),

@@ -6,7 +6,7 @@ from analyzer.core.rollout.phases import IN_FLIGHT, TRANSITIONS, Phase, Trigger,
 
 DESIGN = {
     Phase.IDLE: {Phase.PENDING, Phase.INVALID},
-    Phase.PENDING: {Phase.PROGRESSING, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID},
+    Phase.PENDING: {Phase.PROGRESSING, Phase.PROMOTED, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID},
     Phase.PROGRESSING: {Phase.PROGRESSING, Phase.BAKING, Phase.PROMOTED, Phase.ROLLING_BACK, Phase.INVALID},
     Phase.BAKING: {Phase.BAKING, Phase.PROMOTED, Phase.ROLLING_BACK, Phase.INVALID},
     Phase.ROLLING_BACK: {Phase.ROLLED_BACK, Phase.INVALID},
