@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analyzer.adapters.clock import SystemClock
+from analyzer.adapters.decision_file import DecisionFile, DecisionStream
 from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.app.cache import ClusterCache
-from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
+from analyzer.app.decisions import Decisions
 from analyzer.app.fence import highest_epoch
 from analyzer.app.judging import Judging
 from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.writer import Services
-from analyzer.ports import LEASE, VIRTUAL_SERVICE, Clock, Cluster, Ref
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, Clock, Cluster, DecisionSink, Ref
 from analyzer.receivers import Reloading
+
+KEPT_DECISION_LOGS = 3
+"""Full files of decisions that are kept beside the one that is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,12 @@ class Settings:
     leader_elect
         Write only while holding a Lease, so that several replicas can run; a dry run writes nothing and needs none.
     lease_name, lease_namespace
-        Of the Lease, the same for all replicas.
+        Of the Lease, the same for all replicas. `CanaryDefaults` in its namespace count for the whole cluster.
     lease_duration_s
         A dead leader is replaced after this; whole seconds [s].
+    decision_log, decision_log_bytes
+        Where decisions are logged, `-` for standard output, None for nowhere; and how long the file gets before another is
+        begun [byte].
     """
 
     prometheus_url: str
@@ -75,6 +83,8 @@ class Settings:
     lease_name: str = "serin"
     lease_namespace: str = "serin-system"
     lease_duration_s: float = 15.0
+    decision_log: str | None = None
+    decision_log_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             WATCHED,
             clock=clock,
             namespaces=settings.namespaces,
+            optional=OPTIONAL,
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
         )
@@ -138,6 +149,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             call_timeout_s=settings.call_timeout_s,
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
+            decisions=Decisions(_decision_sink(settings)),
+            home=settings.lease_namespace,
         )
         executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
@@ -155,6 +168,14 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             services, cache=cache, judging=judging, changes=changes, companions=[lambda: receivers.run(outbox)]
         )
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
+
+
+def _decision_sink(settings: Settings) -> DecisionSink | None:
+    if settings.decision_log is None:
+        return None
+    if settings.decision_log == "-":
+        return DecisionStream()
+    return DecisionFile(Path(settings.decision_log), most_bytes=settings.decision_log_bytes, kept=KEPT_DECISION_LOGS)
 
 
 def _leadership(

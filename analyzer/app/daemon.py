@@ -18,6 +18,7 @@ from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import RolloutState
 from analyzer.errors import LeadershipLost, SerinError
 from analyzer.ports import (
+    CANARY_DEFAULTS,
     CANARY_POLICY,
     DEPLOYMENT,
     DESTINATION_RULE,
@@ -33,7 +34,7 @@ from analyzer.ports import (
 log = structlog.get_logger("serin")
 
 WATCHED = (
-    CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD, HORIZONTAL_POD_AUTOSCALER,
+    CANARY_POLICY, CANARY_DEFAULTS, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD, HORIZONTAL_POD_AUTOSCALER,
 )  # fmt: skip
 """What decisions depend on. Pods wake nobody: what matters of them is in their Deployment's status. Nor do autoscalers, whose
 status changes all the time."""
@@ -41,7 +42,10 @@ status changes all the time."""
 _WAKE_NOBODY = frozenset({POD, HORIZONTAL_POD_AUTOSCALER})
 
 _FOR_SOME = frozenset({VIRTUAL_SERVICE, DEPLOYMENT})
-_FOR_ALL = frozenset({DESTINATION_RULE, SERVICE})
+_FOR_ALL = frozenset({CANARY_DEFAULTS, DESTINATION_RULE, SERVICE})
+
+OPTIONAL = frozenset({CANARY_DEFAULTS})
+"""Kinds whose definition may be missing: a Serin that is newer than what is installed must still roll back."""
 
 DRAIN_S = 5.0
 """Time for alerts to go out after SIGTERM. Those that do not are in `.status` and are sent by the next leader."""
@@ -272,6 +276,8 @@ class Daemon:
     def _concerned(self, refs: set[Ref]) -> list[Runner]:
         if self._standing_changed:  # writes are possible again: whatever is due, is due now
             self._standing_changed = False
+            return list(self._runners.values())
+        if any(ref.kind == CANARY_DEFAULTS and ref.namespace == self._services.home for ref in refs):
             return list(self._runners.values())
         some = {ref for ref in refs if ref.kind in _FOR_SOME}
         namespaces = {ref.namespace for ref in refs if ref.kind in _FOR_ALL}

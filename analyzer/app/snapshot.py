@@ -44,6 +44,7 @@ def take_in(plan: RolloutPlan, state: RolloutState, answer: JudgeAnswer | None) 
         judged_until_s=answer.judged_until_s,
         interval_s=answer.interval_s,
         dispersion=answer.order.dispersion or state.dispersion,
+        passed_until_s=answer.passed.judged_until_s if answer.passed is not None else state.passed_until_s,
     )
 
 
@@ -65,6 +66,7 @@ def make_snapshot(
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=answer.assessment if answer is not None and current else None,
+        passed=answer.passed.assessment if answer is not None and current and answer.passed is not None else None,
         strays=answer.strays if answer is not None else "",
         capacity=capacity,
         request=request,

@@ -61,6 +61,7 @@ def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
     counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Of CanaryDefaults, instead.")] = False,
     crd: Annotated[
         bool, typer.Option("--crd", help="The CustomResourceDefinition for the API server, instead.")
     ] = False,
@@ -69,16 +70,17 @@ def schema(
     import json
 
     if crd:
-        from analyzer.policy.crd.text import crd_text
+        from analyzer.policy.crd.text import crd_text, defaults_crd_text
 
-        typer.echo(crd_text(), nl=False)
+        typer.echo(defaults_crd_text() if defaults else crd_text(), nl=False)
         return
 
-    from analyzer.policy.schema import json_schema
+    from analyzer.policy import schema as schemas
 
+    build = schemas.defaults_schema if defaults else schemas.json_schema
     if counts:
-        from analyzer.replay.schema import counts_schema as json_schema
-    wanted = json_schema("draft-07") if draft is Draft.DRAFT_07 else json_schema("2020-12")
+        from analyzer.replay.schema import counts_schema as build
+    wanted = build("draft-07") if draft is Draft.DRAFT_07 else build("2020-12")
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
@@ -173,7 +175,8 @@ def run(
     lease_namespace: Annotated[
         str | None,
         typer.Option(
-            help="Where the Lease is; the pod's own namespace by default, or serin-system.",
+            help="Where the Lease is, and the CanaryDefaults of the whole cluster; the pod's own namespace by default, or "
+            "serin-system.",
             metavar="NAME",
             envvar="SERIN_LEASE_NAMESPACE",
         ),
@@ -187,6 +190,23 @@ def run(
         ),
     ] = "15s",
     log_format: Annotated[str, typer.Option(help="auto, json or text.", envvar="SERIN_LOG_FORMAT")] = "auto",
+    decision_log: Annotated[
+        str | None,
+        typer.Option(
+            help="Where each decision goes, with all it depends on, a JSON object a line: FILE, or `-` for standard output. "
+            "`serin replay --decisions` decides it again.",
+            metavar="FILE",
+            envvar="SERIN_DECISION_LOG",
+        ),
+    ] = None,
+    decision_log_size: Annotated[
+        str,
+        typer.Option(
+            help="Of the file; a full one becomes FILE.1, and so on to FILE.3.",
+            metavar="SIZE",
+            envvar="SERIN_DECISION_LOG_SIZE",
+        ),
+    ] = "64Mi",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", envvar="SERIN_LOG_LEVEL")] = "INFO",
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, then finish what is under way and exit with 0.
@@ -215,6 +235,8 @@ def run(
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
+                decision_log=decision_log,
+                decision_log_size=decision_log_size,
                 leader_elect=leader_elect,
                 lease_name=lease_name,
                 lease_namespace=lease_namespace,

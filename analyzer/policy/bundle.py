@@ -7,7 +7,7 @@ from typing import Final
 
 from analyzer.policy.findings import Code, Finding, Position, Severity
 from analyzer.policy.load import Document, load_documents
-from analyzer.policy.model import KIND
+from analyzer.policy.model import DEFAULTS_KIND, KIND
 from analyzer.policy.parse import check_kind, is_foreign
 
 STDIN: Final = "<stdin>"
@@ -22,6 +22,8 @@ class Bundle:
     ----------
     policies
         Ours, or meant to be: nobody else's `apiVersion` begins with `serin.dev/`.
+    defaults
+        `CanaryDefaults`.
     foreign
         Policies of other tools.
     objects
@@ -33,6 +35,7 @@ class Bundle:
     """
 
     policies: list[Document] = field(default_factory=list)
+    defaults: list[Document] = field(default_factory=list)
     foreign: list[Document] = field(default_factory=list)
     objects: list[Document] = field(default_factory=list)
     strays: list[Document] = field(default_factory=list)
@@ -115,6 +118,8 @@ def _home(bundle: Bundle, item: Document) -> list[Document]:
     value = item.value
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return bundle.strays
+    if value["kind"] == DEFAULTS_KIND:
+        return bundle.defaults
     if value["kind"] == KIND or str(value.get("apiVersion")).startswith("serin.dev/"):
         return bundle.policies
     problem = check_kind(value)

@@ -182,7 +182,7 @@ def test_telemetry_adds_the_labels_that_the_ledger_reads() -> None:
 
 def test_the_chart_uses_the_same_files() -> None:
     files = sorted((DEPLOY / "helm/serin/files").iterdir())
-    assert len(files) == 7
+    assert len(files) == 8
     for file in files:
         assert file.is_symlink()
         assert file.resolve().is_relative_to(DEPLOY)
