@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from analyzer.cli.grouped import Grouped
+from analyzer.cli.init import init
 from analyzer.cli.lint import lint
 from analyzer.cli.people.commands import add_commands
 from analyzer.cli.receivers import receivers as check_receivers
@@ -53,6 +54,7 @@ def serin(
 
 
 add_commands(app, panel="On call")
+app.command(short_help="Write a first policy.", rich_help_panel=POLICIES)(init)
 app.command(short_help="Check policies and what they point to.", rich_help_panel=POLICIES)(lint)
 
 
