@@ -4,8 +4,11 @@ Each turn parses answers of the API server and of Prometheus. What is freed betw
 glibc gives it back only where it is asked to, other C libraries by themselves or never.
 """
 
+import asyncio
 import ctypes
 from typing import Final
+
+_PERIOD_S: Final = 60.0
 
 
 def _find_trim() -> "ctypes._NamedFuncPointer | None":
@@ -21,3 +24,10 @@ _TRIM: Final = _find_trim()
 def give_back() -> bool:
     """Ask for it once; it takes a few milliseconds. False where nothing was given back, or cannot be."""
     return _TRIM is not None and bool(_TRIM(0))
+
+
+async def give_back_forever() -> None:
+    """Ask for it once a minute, until cancelled."""
+    while True:
+        await asyncio.sleep(_PERIOD_S)
+        give_back()
