@@ -72,7 +72,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server with the CRDs, and without any roles yet."""
     if lacking := missing() or ("" if program("kubectl") else "missing: kubectl"):
         pytest.skip(lacking)
-    crds = [*istio_crds(), *documents((ROOT / "deploy/crd/canarypolicies.serin.dev.yaml").read_text())]
+    own = [
+        crd for path in sorted((ROOT / "deploy/crd").glob("*.serin.dev.yaml")) for crd in documents(path.read_text())
+    ]
+    crds = [*istio_crds(), *own]
     with running_api_server(tmp_path_factory.mktemp("rights"), crds=crds) as server:
         yield server
 
