@@ -331,7 +331,9 @@ async def test_without_istiod_a_rollback_that_is_refused_pages_and_weights_witho
     await bed.stop("istiod")
     await turn_bad(bad)
     told = await alert_of(bad, "CannotRollBack")
+    assert told["severity"] == "page"
     assert "bring istiod back" in told["what"]
+    assert told["command"].startswith("kubectl")
     await bed.start("istiod")
     await rolled_back(bad, account, fault="istiod stopped: writes refused", since_s=now_s())
 

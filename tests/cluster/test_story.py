@@ -20,7 +20,7 @@ from tests.cluster.shops import LENIENT, STAGES, Shop, Shops, now_s
 
 DETECTION_S: Final = 20.0
 """From the first failing request until the weight is zero, where each request to 10 % of 60 requests/s fails."""
-PATIENCE_S: Final = 240.0
+PATIENCE_S: Final = 480.0
 IN_FLIGHT_PER_MINUTE: Final = 10.0
 PER_EVENT: Final = 5.0
 """Requests that something costs of which there is an Event, this included: intent, weights, reading back, result, delivery."""
@@ -62,7 +62,7 @@ async def _promoted_and_swapped(shops: Shops, account: Account) -> None:
     """A good release is promoted; then v1 is the canary, and is promoted too."""
     shop = await shops.open("good", rate=120, v2={"LATENCY_MS": 19}, judge=LENIENT)
     begun_s = now_s()
-    await shop.eyes.until_phase(shop.namespace, "Baking", "Promoted", "RolledBack")
+    await shop.eyes.until_phase(shop.namespace, "Baking", "Promoted", "RolledBack", patience_s=PATIENCE_S)
     assert shop.eyes.weights[shop.namespace][0][1] == (90, 10), "adopted where it was"
     done_s = await shop.eyes.until_weight(shop.namespace, 100)
     await shop.eyes.until_phase(shop.namespace, "Promoted")
@@ -70,7 +70,7 @@ async def _promoted_and_swapped(shops: Shops, account: Account) -> None:
     shop.check_course(*STAGES)
     begun_s = now_s()
     await shop.release("v1", LATENCY_MS=19)
-    done_s = await shop.eyes.until_weight(shop.namespace, 100, version=0)
+    done_s = await shop.eyes.until_weight(shop.namespace, 100, version=0, patience_s=PATIENCE_S)
     await shop.eyes.until_status(
         shop.namespace,
         lambda status: status["phase"] == "Promoted" and status["canary"]["version"] == "v1",

@@ -160,7 +160,7 @@ def test_others_may_change(what: str, guarded: Kubectl) -> None:
     assert patch(guarded, REFUSED[what][0], account="admin-of-the-shop") == ""
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # as long as the server: a worker may come to this file twice
 def others(kubectl: Kubectl) -> None:
     kubectl.done("create", "clusterrolebinding", "others", "--clusterrole=cluster-admin", "--user=admin-of-the-shop")
 
