@@ -17,7 +17,7 @@ from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
 from analyzer.app.reserve import floor_for, keep_reserves
-from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, take_in, telemetry_now
+from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, seen_in, take_in, telemetry_now
 from analyzer.app.status import read_status, stamp_notices, timestamp
 from analyzer.app.target import ObservedTarget, shares
 from analyzer.app.writer import Services, Writer
@@ -152,18 +152,7 @@ class Reconciler:
             now_s=self._services.clock.now_s(),
         )
         settled, state = state, with_commands(decide(observed.plan, state, snapshot), obj, observed)
-        seen = Seen(
-            before,
-            observed.spec,
-            snapshot,
-            settled,
-            at=self._now(),
-            policy=observed.policy,
-            observe_only=observed.plan.observe_only,
-            sticky_users=observed.plan.sticky_users,
-            answer=answer,
-        )
-        self._recorder.decided(seen, state)
+        self._recorder.decided(seen_in(observed, before, settled, snapshot, answer, at=self._now()), state)
         if state.intent is not None:
             obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
@@ -376,12 +365,15 @@ class Reconciler:
         if state.phase is not Phase.ROLLING_BACK:
             message = f"{state.canary} was being judged when its policy was deleted"
             state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
+            self._recorder.deleted(self._state, state, live, message=message, at=self._now())
         if state.intent is not None:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
             await self._writer.patch(observed.virtual_service, operations)
-            state = settle(state, await self._read_back(observed, state.canary), now_s=None)
+            live = await self._read_back(observed, state.canary)
+            state = settle(state, live, now_s=None)
+            self._recorder.moved(state, live, at=self._now())
         self._tell(obj, state)
         return state.phase is Phase.ROLLED_BACK
 

@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,49 +12,19 @@ from analyzer.app.decisions import Decisions
 from analyzer.app.decisions.chain import digest
 from analyzer.cli.decisions import replay_decisions
 from analyzer.core.rollout import DriftAnswer, Verb
-from analyzer.errors import ClusterUnavailable, DecisionsUnwritable, OutcomeUnknown
+from analyzer.errors import ClusterUnavailable, OutcomeUnknown
 from analyzer.replay.decisions import BadLog, DecisionReplay, Difference
+from tests.app.decision_log import again, logged
 from tests.app.loop import Loop
 from tests.app.model import POLICY, SCRAPE_S, Behaviour
 from tests.app.scaling import ScalingMesh
-from tests.app.test_capacity import JUDGE, STAGES
+from tests.app.test_capacity import JUDGE, STAGES, scaling_loop, shrunk
 from tests.app.test_crash import kill_at
+from tests.app.test_focus import INSIDERS, PRIMARY, focused
 from tests.app.test_requests import ask
 from tests.app.test_turns import quick_mesh
 
 KEY = "helloworld/helloworld"
-
-
-@dataclass
-class Kept:
-    """A sink that keeps its lines, and fails when told to."""
-
-    lines: list[str] = field(default_factory=list)
-    broken: bool = False
-
-    def last(self) -> str:
-        return self.lines[-1] if self.lines else ""
-
-    def append(self, line: str) -> bool:
-        if self.broken:
-            raise DecisionsUnwritable("no space left on device")
-        self.lines.append(line)
-        return False
-
-
-def logged(loop: Loop) -> Kept:
-    """Have a loop log its decisions, each life of it anew."""
-    sink = Kept()
-    loop.decisions = lambda: Decisions(sink)
-    return sink
-
-
-def again(lines: list[str]) -> DecisionReplay:
-    replay = DecisionReplay()
-    difference = replay.play(lines)
-    assert difference is None, str(difference)
-    assert replay.skipped == 0
-    return replay
 
 
 async def promoted(loop: Loop) -> None:
@@ -190,6 +159,41 @@ async def test_steps_split_by_capacity_are_decided_again() -> None:
     again(sink.lines)
     reasons = {json.loads(line)["decided"]["reason"] for line in sink.lines}
     assert "CapacityPart" in reasons, reasons
+
+
+async def test_a_rollback_in_parts_is_decided_again() -> None:
+    loop = scaling_loop()
+    sink = logged(loop)
+    await shrunk(loop)
+    loop.mesh.behaviours["v2"] = Behaviour(error_rate=0.2)
+    await loop.until(lambda: loop.phase == "RolledBack", cycles=160)
+    back = loop.weights[loop.weights.index(90) + 1 :]
+    assert len(back) > 1, "step by step"
+    again(sink.lines)
+
+
+async def test_users_of_two_stages_and_those_who_passed_the_first_are_judged_again() -> None:
+    mesh = focused()
+    mesh.set_policy(judge=mesh.read(POLICY)["spec"]["judge"] | {"limits": {"errorRate": "5%"}})
+    loop = Loop(mesh)
+    sink = logged(loop)
+    await loop.until(lambda: mesh.weights_of(PRIMARY)["v2"] == 10)
+    mesh.audiences[INSIDERS].behaviours["v2"] = Behaviour(error_rate=0.3)
+    await loop.until(lambda: loop.phase == "RolledBack")
+    assert any("passed" in json.loads(line) for line in sink.lines)
+    again(sink.lines)
+
+
+async def test_what_becomes_of_a_deleted_policys_canary_is_logged() -> None:
+    loop = Loop(quick_mesh())
+    sink = logged(loop)
+    await loop.until(lambda: loop.phase == "Progressing")
+    assert loop.life is not None
+    assert await loop.life.reconciler.abandon()
+    assert loop.mesh.weights()["v2"] == 0
+    followed = again(sink.lines).policies[KEY].state
+    assert followed is not None
+    assert (followed.phase.value, followed.reason) == ("RolledBack", "PolicyDeleted")
 
 
 async def test_it_says_who_and_with_which_policy() -> None:

@@ -140,6 +140,13 @@ class Recorder:
         self._write(at, {"moved": list(live), "decided": outcome(after)})
         self._expected = _bare(after)
 
+    def deleted(self, before: RolloutState, after: RolloutState, live: Weights, *, message: str, at: str) -> None:
+        """Write that a policy was deleted, and what becomes of its canary."""
+        base = {} if _bare(before) == self._expected else {"state": codec.encode_state(before), "facts": self._facts}
+        deleted = {"live": list(live), "message": message}
+        self._write(at, {**base, "deleted": deleted, "decided": outcome(after)})
+        self._expected = _bare(after)
+
     def failed(self, after: RolloutState, *, message: str, tries: int, final: bool, at: str) -> None:
         """Write that a weight change could not be made."""
         failure = {"message": message, "tries": tries, "final": final}
