@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from analyzer.app.capacity import Throughput
 from analyzer.app.ledger import Anomaly, Demand
 from analyzer.app.splits import NOTHING, Split
-from analyzer.core.judge.types import Assessment, JudgeSettings, JudgeState, Step
+from analyzer.core.judge.types import Assessment, Interval, JudgeSettings, JudgeState, Step
 from analyzer.core.rollout import TelemetryHealth
 
 
@@ -63,8 +63,8 @@ class JudgeOrder:
 class JudgeAnswer:
     """What came of an order.
 
-    `assessment` is None where there was no telemetry to judge. `passed` answers the order within the order. `strays` names
-    proxies that do not split by the weight, where the shares are in doubt.
+    `assessment` is None where there was no telemetry to judge; `intervals` are those it was judged by. `passed` answers the
+    order within the order. `strays` names proxies that do not split by the weight, where the shares are in doubt.
     """
 
     order: JudgeOrder
@@ -77,6 +77,7 @@ class JudgeAnswer:
     strays: str = ""
     passed: "JudgeAnswer | None" = None
     throughput: tuple[Throughput, ...] = ()
+    intervals: tuple[Interval, ...] = ()
 
     @property
     def question(self) -> tuple[str, str] | None:

@@ -4,6 +4,8 @@ While another replica leads, it stands by: the cluster is followed, no policy is
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -92,13 +94,24 @@ class Daemon:
         Answers the orders of all policies together.
     changes
         What happened in the cluster and was not yet looked at.
+    companions
+        What else runs as long as the daemon does.
     """
 
-    def __init__(self, services: Services, *, cache: ClusterCache, judging: Judging, changes: Changes) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        cache: ClusterCache,
+        judging: Judging,
+        changes: Changes,
+        companions: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         self.cache = cache
         self._services = services
         self._judging = judging
         self._changes = changes
+        self._companions = tuple(companions)
         self._runners: dict[Ref, Runner] = {}
         self._identities: dict[Ref, tuple[object, ...]] = {}
         self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
@@ -133,6 +146,7 @@ class Daemon:
                 background.create_task(self._judging.run(), name="judging"),
                 background.create_task(self._services.outbox.run(), name="outbox"),
                 background.create_task(self._release_orphans(), name="reserves"),
+                *(background.create_task(companion()) for companion in self._companions),
             ]
             try:
                 await self._until_synced()
@@ -169,6 +183,7 @@ class Daemon:
                 await self._supervise(policies)
         except* LeadershipLost:
             log.warning("serin stands down", policies=len(self._runners))
+            self._services.outbox.stand_down()
             for runner in (*self._runners.values(), *self._leaving):
                 runner.forget()
             self._runners.clear()

@@ -187,21 +187,20 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
     results = results[: len(demands)]
     wholes = [whole.get(order.key, result) for order, result in zip(orders, results, strict=True)]
     orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
-    assessments = judge(
-        [
-            JudgeRequest(
-                state=order.state,
-                settings=order.settings,
-                step=order.step,
-                intervals=_own_intervals(order, _of_the_release(order, result, everywhere)),
-            )
-            for order, result, everywhere in zip(orders, results, wholes, strict=True)
-        ]
-    )
-    return [
-        _answer(order, result, assessment, everywhere=everywhere, window=window)
-        for order, result, everywhere, assessment in zip(orders, results, wholes, assessments, strict=True)
+    requests = [
+        JudgeRequest(
+            state=order.state,
+            settings=order.settings,
+            step=order.step,
+            intervals=_own_intervals(order, _of_the_release(order, result, everywhere)),
+        )
+        for order, result, everywhere in zip(orders, results, wholes, strict=True)
     ]
+    answers = [
+        _answer(order, result, assessment, everywhere=everywhere, window=window)
+        for order, result, everywhere, assessment in zip(orders, results, wholes, judge(requests), strict=True)
+    ]
+    return [replace(answer, intervals=request.intervals) for answer, request in zip(answers, requests, strict=True)]
 
 
 def _with_common_edges(order: JudgeOrder, result: Statement) -> JudgeOrder:

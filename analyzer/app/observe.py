@@ -17,11 +17,12 @@ from analyzer.ports import CANARY_DEFAULTS, CANARY_POLICY, VIRTUAL_SERVICE, Obje
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A policy that works, with all that it points to."""
+    """A policy that works, with all that it points to; `spec` is its own, over the defaults."""
 
     policy: CanaryPolicy
     plan: RolloutPlan
     target: ObservedTarget
+    spec: Mapping[str, Any]
 
     @property
     def virtual_service(self) -> Ref:
@@ -41,7 +42,7 @@ def observe(
     try:
         policy = parse_policy(effective)
     except PolicyError as error:
-        salvaged = _salvage(effective) if salvage else None
+        salvaged = read_for_rollback(effective) if salvage else None
         if salvaged is None:
             return Problem(error.reason, f"{error}{_with(obj, layers)}")
         policy = salvaged
@@ -52,7 +53,8 @@ def observe(
     if isinstance(target, Problem):
         return target
     plan = rollout_plan(policy)
-    return Observed(policy, replace(plan, observe_only=plan.observe_only or dry_run), target)
+    plan = replace(plan, observe_only=plan.observe_only or dry_run)
+    return Observed(policy, plan, target, effective.get("spec") or {})
 
 
 def defaults_of(cache: ClusterView, obj: Object, *, home: str) -> Sequence[Mapping[str, Any]]:
@@ -84,7 +86,7 @@ def _taken(cache: ClusterView, policy: CanaryPolicy, ref: Ref) -> Problem | None
     )
 
 
-def _salvage(obj: Object) -> CanaryPolicy | None:
+def read_for_rollback(obj: Object) -> CanaryPolicy | None:
     """Read as much of an invalid policy as a rollback needs: where the weights are. A due rollback waits for no typo."""
     spec = obj.get("spec") or {}
     wanted = {name: spec[name] for name in ("target", "stages") if name in spec}

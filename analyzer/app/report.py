@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from analyzer.app.alerts import alert_of, event_of
+from analyzer.app.alerts import alert_of, applied_by, event_of
 from analyzer.app.leadership import Leadership
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import evidence_summary, timestamp
@@ -92,6 +92,7 @@ def _alert(obj: Object, notice: Notice, *, state: RolloutState) -> Alert | None:
         "cause": state.reason,
         "weights": list(state.weights),
         "evidence": evidence_summary(state.evidence),
+        "appliedBy": applied_by(obj["metadata"]),
     }
-    ended = {"RolledBack"} if state.phase is Phase.ROLLED_BACK else set()
-    return alert_of(notice, obj, still=tuple(sorted(state.told | ended)), details=details)
+    ended = state.phase is Phase.ROLLED_BACK
+    return alert_of(notice, obj, standing=state.told, ended=ended, details=details)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from analyzer.app.answers import JudgeAnswer
+from analyzer.app.decisions import Seen
 from analyzer.app.observe import Observed
 from analyzer.app.orders import question_of
 from analyzer.core.rollout import CapacityView, Malformed, Problem, Request, RolloutPlan, RolloutState, Snapshot, hear
@@ -73,4 +74,27 @@ def make_snapshot(
         closed=""
         if schedule is None
         else closed(zone=schedule.timezone, forward=schedule.forward, freeze=schedule.freeze, now_s=now_s),
+    )
+
+
+def seen_in(
+    observed: Observed,
+    before: RolloutState,
+    settled: RolloutState,
+    snapshot: Snapshot,
+    answer: JudgeAnswer | None,
+    *,
+    at: str,
+) -> Seen:
+    """Join what a decision depended on, for the decision log."""
+    return Seen(
+        before,
+        observed.spec,
+        snapshot,
+        settled,
+        at=at,
+        policy=observed.policy,
+        observe_only=observed.plan.observe_only,
+        sticky_users=observed.plan.sticky_users,
+        answer=answer,
     )

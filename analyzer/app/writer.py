@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from analyzer.app.decisions import Decisions
 from analyzer.app.leadership import Leadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.observe import defaults_of
@@ -42,6 +43,8 @@ class Services:
         A turn is made at least this often, whether a watch wakes it or not [s].
     dry_run
         Decide and report, write nothing.
+    decisions
+        Where each decision is logged.
     home
         Serin's own namespace.
     """
@@ -57,6 +60,7 @@ class Services:
     checkpoint_s: float = 30.0
     idle_s: float = 300.0
     dry_run: bool = False
+    decisions: Decisions = field(default_factory=Decisions)
     home: str = HOME
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Final
 import typer
 
 from analyzer.cli.grouped import Grouped
+from analyzer.cli.init import init
 from analyzer.cli.lint import lint
 from analyzer.cli.people.commands import add_commands
+from analyzer.cli.receivers import receivers as check_receivers
 from analyzer.cli.studies import calibrate, plan, replay
 
 POLICIES: Final = "Policies"
@@ -52,6 +54,7 @@ def serin(
 
 
 add_commands(app, panel="On call")
+app.command(short_help="Write a first policy.", rich_help_panel=POLICIES)(init)
 app.command(short_help="Check policies and what they point to.", rich_help_panel=POLICIES)(lint)
 
 
@@ -149,6 +152,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.", envvar="SERIN_WEBHOOK"),
     ] = None,
+    receivers: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of receivers of alerts; read anew when it changes.",
+            envvar="SERIN_RECEIVERS",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
     ] = False,
@@ -181,6 +192,23 @@ def run(
         ),
     ] = "15s",
     log_format: Annotated[str, typer.Option(help="auto, json or text.", envvar="SERIN_LOG_FORMAT")] = "auto",
+    decision_log: Annotated[
+        str | None,
+        typer.Option(
+            help="Where each decision goes, with all it depends on, a JSON object a line: FILE, or `-` for standard output. "
+            "`serin replay --decisions` decides it again.",
+            metavar="FILE",
+            envvar="SERIN_DECISION_LOG",
+        ),
+    ] = None,
+    decision_log_size: Annotated[
+        str,
+        typer.Option(
+            help="Of the file; a full one becomes FILE.1, and so on to FILE.3.",
+            metavar="SIZE",
+            envvar="SERIN_DECISION_LOG_SIZE",
+        ),
+    ] = "64Mi",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", envvar="SERIN_LOG_LEVEL")] = "INFO",
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, then finish what is under way and exit with 0.
@@ -205,9 +233,12 @@ def run(
                 checkpoint=checkpoint,
                 reporter=reporter,
                 webhooks=tuple(webhook or ()),
+                receivers=receivers,
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
+                decision_log=decision_log,
+                decision_log_size=decision_log_size,
                 leader_elect=leader_elect,
                 lease_name=lease_name,
                 lease_namespace=lease_namespace,
@@ -215,6 +246,9 @@ def run(
             )
         )
     )
+
+
+app.command(name="receivers", short_help="Check receivers of alerts.", rich_help_panel=DAEMON)(check_receivers)
 
 
 @app.command(short_help="Play three releases on real traffic.", rich_help_panel=DAEMON)

@@ -32,6 +32,8 @@ class Bundle:
         No Kubernetes objects.
     findings
         What could not be read.
+    seen
+        Files, so that one that is named twice, or with its folder, is read once.
     """
 
     policies: list[Document] = field(default_factory=list)
@@ -40,6 +42,7 @@ class Bundle:
     objects: list[Document] = field(default_factory=list)
     strays: list[Document] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    seen: set[FilePath] = field(default_factory=set)
 
 
 def read_bundle(paths: Sequence[FilePath], *, stdin: bytes | str | None = None) -> Bundle:
@@ -72,8 +75,11 @@ def _add_folder(bundle: Bundle, folder: FilePath) -> None:
 
 def _add_file(bundle: Bundle, path: FilePath, *, in_folder: bool = False) -> None:
     try:
+        if (found := path.resolve()) in bundle.seen:
+            return
+        bundle.seen.add(found)
         read = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+    except (OSError, ValueError, RuntimeError) as error:  # a null character in it, or links in a circle
         bundle.findings.append(_unreadable(path, error))
         return
     _add_bytes(bundle, read, file=str(path), in_folder=in_folder)

@@ -22,7 +22,7 @@ from analyzer.policy.model import DEFAULTS_KIND, KIND, CanaryPolicy
 from analyzer.policy.nulls import null_paths
 from analyzer.policy.parse import check_kind, read_defaults, read_policy
 
-__all__ = ["STDIN", "ListObjects", "lint_files"]
+__all__ = ["STDIN", "ListObjects", "lint_bundle", "lint_files"]
 
 ListObjects = Callable[[Iterable[str]], Sequence[Object]]
 """Gives all objects of these namespaces that a policy may point to, and the policies."""
@@ -65,6 +65,11 @@ def lint_files(
         live = [from_cluster(obj) for obj in list_objects(sorted(namespaces))]
     findings = bundle.findings + _check_bundle(bundle, live, home=home)
     return sorted(set(findings))
+
+
+def lint_bundle(bundle: Bundle, *, home: str = HOME) -> list[Finding]:
+    """Check what was read already."""
+    return sorted(set(bundle.findings + _check_bundle(bundle, None, home=home)))
 
 
 def _place_in(namespace: str, bundle: Bundle) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.app.daemon import WATCHED
+from analyzer.app.decisions import Decisions
 from analyzer.app.history.lessons import PodTelemetry
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.metrics import Metrics
@@ -108,6 +109,7 @@ class Loop:
     alerts: list[Alert] = field(default_factory=list)
     life: Incarnation | None = None
     pods: PodTelemetry | None = None
+    decisions: Callable[[], Decisions] = Decisions
 
     def begin_life(self) -> Incarnation:
         cluster = FaultyCluster(self.mesh.cluster, self._decide)
@@ -123,6 +125,7 @@ class Loop:
             outbox=outbox,
             metrics=metrics,
             checkpoint_s=self.checkpoint_s,
+            decisions=self.decisions(),
         )
         telemetry = CountedTelemetry(FakeTelemetry(self.mesh.clock, self.mesh.window), cluster)
         self.life = Incarnation(

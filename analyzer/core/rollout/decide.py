@@ -123,9 +123,9 @@ def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollo
         state = begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
     if state.phase is Phase.PENDING:
         return _wait_for_canary(plan, state, snapshot, target, canary)
-    lost = harm_to_those_who_passed(plan, state, snapshot, live) or _traffic_to_take_away(
-        plan, state, target, canary, live
-    )
+    forced = state.promotion is not None and state.promotion.force
+    passed = None if forced else harm_to_those_who_passed(plan, state, snapshot, live)
+    lost = passed or _traffic_to_take_away(plan, state, target, canary, live)
     if lost is not None:
         return lost
     return _hold_or_go(plan, state, snapshot, live)
