@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analyzer.adapters.clock import SystemClock
-from analyzer.adapters.logsink import LogSink
+from analyzer.adapters.decision_file import DecisionFile, DecisionStream
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
-from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
+from analyzer.app.decisions import Decisions
 from analyzer.app.fence import highest_epoch
 from analyzer.app.judging import Judging
 from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.writer import Services
-from analyzer.ports import LEASE, VIRTUAL_SERVICE, AlertSink, Clock, Cluster, Ref
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, Clock, Cluster, DecisionSink, Ref
+from analyzer.receivers import Reloading
 
-LOG = "log"
-"""The receiver that is always there."""
+KEPT_DECISION_LOGS = 3
+"""Full files of decisions that are kept beside the one that is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Settings:
         Age from which a scrape is taken to be stored [s]: about the longest that a scrape takes.
     webhooks
         Receivers of alerts: name and URL. The log is one too, and gets all that names no receiver.
+    receivers_file
+        More of them, read anew when it changes.
     dry_run
         Decide and report, write nothing.
     instance
@@ -56,9 +59,12 @@ class Settings:
     leader_elect
         Write only while holding a Lease, so that several replicas can run; a dry run writes nothing and needs none.
     lease_name, lease_namespace
-        Of the Lease, the same for all replicas.
+        Of the Lease, the same for all replicas. `CanaryDefaults` in its namespace count for the whole cluster.
     lease_duration_s
         A dead leader is replaced after this; whole seconds [s].
+    decision_log, decision_log_bytes
+        Where decisions are logged, `-` for standard output, None for nowhere; and how long the file gets before another is
+        begun [byte].
     """
 
     prometheus_url: str
@@ -69,6 +75,7 @@ class Settings:
     call_timeout_s: float = 10.0
     settle_s: float = 1.0
     webhooks: Mapping[str, str] = field(default_factory=dict)
+    receivers_file: Path | None = None
     dry_run: bool = False
     instance: str = "serin"
     namespaces: tuple[str, ...] = ()
@@ -76,6 +83,8 @@ class Settings:
     lease_name: str = "serin"
     lease_namespace: str = "serin-system"
     lease_duration_s: float = 15.0
+    decision_log: str | None = None
+    decision_log_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +104,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
     metrics = Metrics()
     changes = Changes()
     async with AsyncExitStack() as stack:
-        sinks: dict[str, AlertSink] = {LOG: LogSink()}
-        for name, url in settings.webhooks.items():
-            sinks[name] = await stack.enter_async_context(WebhookSink(name=name, url=url))
+        receivers = Reloading(settings.receivers_file, webhooks=settings.webhooks, metrics=metrics)
         telemetry = PrometheusTelemetry(
             settings.prometheus_url,
             reporter=settings.reporter,
@@ -120,26 +127,30 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             WATCHED,
             clock=clock,
             namespaces=settings.namespaces,
+            optional=OPTIONAL,
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
+        )
+        outbox = Outbox(
+            dict(receivers.sinks()),
+            default=receivers.default,
+            clock=clock,
+            metrics=metrics,
+            rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
         )
         services = Services(
             cluster=cluster,
             cache=cache,
             clock=clock,
-            outbox=Outbox(
-                sinks,
-                default=tuple(settings.webhooks) or (LOG,),
-                clock=clock,
-                metrics=metrics,
-                rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
-            ),
+            outbox=outbox,
             metrics=metrics,
             leadership=_leadership(cluster, settings, clock=clock, metrics=metrics, cache=cache),
             instance=settings.instance,
             call_timeout_s=settings.call_timeout_s,
             checkpoint_s=settings.checkpoint_s,
             dry_run=settings.dry_run,
+            decisions=Decisions(_decision_sink(settings)),
+            home=settings.lease_namespace,
         )
         executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
@@ -153,8 +164,18 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             pods=pods,
             executor=executor,
         )
-        daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
+        daemon = Daemon(
+            services, cache=cache, judging=judging, changes=changes, companions=[lambda: receivers.run(outbox)]
+        )
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
+
+
+def _decision_sink(settings: Settings) -> DecisionSink | None:
+    if settings.decision_log is None:
+        return None
+    if settings.decision_log == "-":
+        return DecisionStream()
+    return DecisionFile(Path(settings.decision_log), most_bytes=settings.decision_log_bytes, kept=KEPT_DECISION_LOGS)
 
 
 def _leadership(

@@ -78,6 +78,12 @@ class MetricsUnavailable(TransientError):
     reason = "MetricsUnavailable"
 
 
+class DecisionsUnwritable(TransientError):
+    """The decision log cannot be written, or read back."""
+
+    reason = "DecisionsUnwritable"
+
+
 class AlertUndelivered(TransientError):
     """A receiver did not take an alert."""
 

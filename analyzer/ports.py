@@ -35,6 +35,7 @@ class Kind(NamedTuple):
 
 
 CANARY_POLICY: Final = Kind("serin.dev", "v1alpha1", "canarypolicies", "CanaryPolicy")
+CANARY_DEFAULTS: Final = Kind("serin.dev", "v1alpha1", "canarydefaults", "CanaryDefaults")
 VIRTUAL_SERVICE: Final = Kind("networking.istio.io", "v1", "virtualservices", "VirtualService")
 DESTINATION_RULE: Final = Kind("networking.istio.io", "v1", "destinationrules", "DestinationRule")
 SERVICE: Final = Kind("", "v1", "services", "Service")
@@ -292,6 +293,8 @@ class Alert:
         For `to_do`: one shell command, on one line; empty where none would help.
     links
         Where there is more: a name (`runbook`, `dashboard`, `source` …), and a URL.
+    lasts
+        True for a condition, which another alert will resolve; False for what happened once and for all.
     still
         Reasons of other alerts of this `dedup_key` that still stand: while there are any, its incident goes on.
     ends
@@ -321,6 +324,7 @@ class Alert:
     details: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
+    lasts: bool = False
     still: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
 
@@ -337,6 +341,33 @@ class AlertSink(Protocol):
             It may be tried again (after `retry_after_s`, where the receiver said so).
         TerminalError
             The receiver will never take it (a wrong key, say).
+        """
+        ...
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+class DecisionSink(Protocol):
+    """Where the decision log is kept. Its calls are short, and made from the loop."""
+
+    def last(self) -> str:
+        """Return the last line that is there, without its end; empty where there is none.
+
+        Raises
+        ------
+        DecisionsUnwritable
+            It cannot be read.
+        """
+        ...
+
+    def append(self, line: str) -> bool:
+        """Write a line; True where it is the last before a new file is begun.
+
+        Raises
+        ------
+        DecisionsUnwritable
+            It was not written, or not whole.
         """
         ...
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from analyzer.app.capacity import Throughput
 from analyzer.app.ledger import Anomaly, Demand
 from analyzer.app.splits import NOTHING, Split
-from analyzer.core.judge.types import Assessment, JudgeSettings, JudgeState, Step
+from analyzer.core.judge.types import Assessment, Interval, JudgeSettings, JudgeState, Step
 from analyzer.core.rollout import TelemetryHealth
 
 
@@ -33,6 +33,8 @@ class JudgeOrder:
         nobody knows.
     seen
         Requests that this step has seen so far.
+    passed
+        The order for the users of stages that are through; None where nothing would find harm to them.
     dispersion
         Where `state` has its idea of ordinary variation from, in words; empty unless the rollout begins.
     """
@@ -48,6 +50,7 @@ class JudgeOrder:
     canary_full_at: float | None = None
     canary_busy_at: float | None = None
     seen: Split = NOTHING
+    passed: "JudgeOrder | None" = None
     dispersion: str = ""
 
     @property
@@ -60,8 +63,8 @@ class JudgeOrder:
 class JudgeAnswer:
     """What came of an order.
 
-    `assessment` is None where there was no telemetry to judge. `strays` names proxies that do not split by the weight, where
-    the shares are in doubt.
+    `assessment` is None where there was no telemetry to judge; `intervals` are those it was judged by. `passed` answers the
+    order within the order. `strays` names proxies that do not split by the weight, where the shares are in doubt.
     """
 
     order: JudgeOrder
@@ -72,7 +75,9 @@ class JudgeAnswer:
     interval_s: float | None = None
     anomalies: Mapping[Anomaly, int] = field(default_factory=dict)
     strays: str = ""
+    passed: "JudgeAnswer | None" = None
     throughput: tuple[Throughput, ...] = ()
+    intervals: tuple[Interval, ...] = ()
 
     @property
     def question(self) -> tuple[str, str] | None:

@@ -12,22 +12,31 @@ from typing import Final
 
 import structlog
 
-from analyzer.app.mirror import Mirror
+from analyzer.app.mirror import Index, Mirror
 from analyzer.errors import (
     ConflictError,
     InvariantViolation,
+    ObjectMissing,
     SerinError,
     TerminalError,
     TransientError,
     WatchExpired,
 )
-from analyzer.ports import Clock, Cluster, Kind, Object, Ref
+from analyzer.policy.delegation import leads_to
+from analyzer.ports import VIRTUAL_SERVICE, Clock, Cluster, Kind, Listing, Object, Ref
 
 _log = structlog.get_logger(__name__)
 
 _BACKOFF_MIN_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 10.0
+_ABSENT_S: Final = 60.0  # until a kind that is not served is asked for again
 _STEADY_S: Final = 5.0  # a stream that lived so long was a good one
+
+_INDICES: Final[dict[Kind, Index]] = {VIRTUAL_SERVICE: leads_to}
+
+
+def _no_words(_obj: Object) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(slots=True)
@@ -37,6 +46,7 @@ class _Feed:
     mirror: Mirror
     namespace: str | None
     relist: bool = True
+    absent: bool = False
     listed_s: float = float("-inf")
     heard_s: float = float("-inf")
     lost: bool = False
@@ -53,6 +63,8 @@ class ClusterCache:
         Where the objects come from, and the time.
     kinds, namespaces
         What is followed; without namespaces: all of them.
+    optional
+        Kinds that the server may not serve: then there are none, and it is asked again every minute.
     resync_s
         However lively the watch, everything is listed again after this [s].
     idle_s
@@ -75,6 +87,7 @@ class ClusterCache:
         *,
         clock: Clock,
         namespaces: Collection[str] = (),
+        optional: Collection[Kind] = (),
         resync_s: float = 1800.0,
         idle_s: float = 150.0,
         call_timeout_s: float = 10.0,
@@ -85,13 +98,17 @@ class ClusterCache:
         """Set when every kind was listed once."""
         self._cluster = cluster
         self._clock = clock
+        self._optional = frozenset(optional)
         self._resync_s = resync_s
         self._idle_s = idle_s
         self._call_timeout_s = call_timeout_s
         self._on_change = on_change
         self._rng = rng or random.Random()  # noqa: S311  spreads retries, keeps no secret
         spaces: tuple[str | None, ...] = tuple(sorted(namespaces)) or (None,)
-        self._feeds = {kind: {space: _Feed(Mirror(kind), space) for space in spaces} for kind in kinds}
+        self._feeds = {
+            kind: {space: _Feed(Mirror(kind, _INDICES.get(kind, _no_words)), space) for space in spaces}
+            for kind in kinds
+        }
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -100,6 +117,10 @@ class ClusterCache:
         feeds = self._feeds_of(ref.kind)
         feed = feeds.get(None) or feeds.get(ref.namespace)
         return feed.mirror.get(ref.namespace, ref.name) if feed else None
+
+    def leading_to(self, name: str) -> list[Object]:
+        """List the VirtualServices that lead to a host, or delegate to `namespace/name`; the cache's own."""
+        return [obj for feed in self._feeds_of(VIRTUAL_SERVICE).values() for obj in feed.mirror.find(name)]
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """All objects of a kind, ordered by namespace and name; the cache's own, as those of `get`."""
@@ -179,6 +200,8 @@ class ClusterCache:
         try:
             if feed.relist:
                 await self._list(feed)
+            if feed.absent:
+                return False
             opened_s = self._clock.monotonic_s()
             await self._watch(feed)
         except WatchExpired:
@@ -188,16 +211,27 @@ class ClusterCache:
         return self._clock.monotonic_s() - opened_s >= _STEADY_S
 
     async def _list(self, feed: _Feed) -> None:
-        async with asyncio.timeout(self._call_timeout_s):
-            listing = await self._cluster.list(feed.mirror.kind, namespace=feed.namespace)
-        changed = feed.mirror.replace(listing)
-        feed.relist = False
+        listing = await self._ask(feed)
+        feed.absent = feed.relist = listing is None
+        feed.retry_after_s = _ABSENT_S if listing is None else 0.0
+        changed = feed.mirror.replace(listing or Listing((), "0"))
         feed.listed_s = self._clock.monotonic_s()
         self._hear(feed)
         if all(other.mirror.position is not None for other in self._all_feeds()):
             self.synced.set()
         for obj in changed:
             self._on_change(feed.mirror.kind, obj)
+
+    async def _ask(self, feed: _Feed) -> Listing | None:
+        """List a kind; None where it is optional, and the server does not serve it."""
+        try:
+            async with asyncio.timeout(self._call_timeout_s):
+                return await self._cluster.list(feed.mirror.kind, namespace=feed.namespace)
+        except ObjectMissing:
+            # Of a kind with objects that were seen this is no sensible answer: what is known stays.
+            if feed.mirror.kind not in self._optional or feed.mirror.objects():
+                raise
+            return None
 
     async def _watch(self, feed: _Feed) -> None:
         """Follow one stream to its end, or until it is time to list."""

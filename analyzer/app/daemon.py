@@ -4,6 +4,8 @@ While another replica leads, it stands by: the cluster is followed, no policy is
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -16,6 +18,7 @@ from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import RolloutState
 from analyzer.errors import LeadershipLost, SerinError
 from analyzer.ports import (
+    CANARY_DEFAULTS,
     CANARY_POLICY,
     DEPLOYMENT,
     DESTINATION_RULE,
@@ -31,7 +34,7 @@ from analyzer.ports import (
 log = structlog.get_logger("serin")
 
 WATCHED = (
-    CANARY_POLICY, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD, HORIZONTAL_POD_AUTOSCALER,
+    CANARY_POLICY, CANARY_DEFAULTS, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, POD, HORIZONTAL_POD_AUTOSCALER,
 )  # fmt: skip
 """What decisions depend on. Pods wake nobody: what matters of them is in their Deployment's status. Nor do autoscalers, whose
 status changes all the time."""
@@ -39,7 +42,10 @@ status changes all the time."""
 _WAKE_NOBODY = frozenset({POD, HORIZONTAL_POD_AUTOSCALER})
 
 _FOR_SOME = frozenset({VIRTUAL_SERVICE, DEPLOYMENT})
-_FOR_ALL = frozenset({DESTINATION_RULE, SERVICE})
+_FOR_ALL = frozenset({CANARY_DEFAULTS, DESTINATION_RULE, SERVICE})
+
+OPTIONAL = frozenset({CANARY_DEFAULTS})
+"""Kinds whose definition may be missing: a Serin that is newer than what is installed must still roll back."""
 
 DRAIN_S = 5.0
 """Time for alerts to go out after SIGTERM. Those that do not are in `.status` and are sent by the next leader."""
@@ -88,13 +94,24 @@ class Daemon:
         Answers the orders of all policies together.
     changes
         What happened in the cluster and was not yet looked at.
+    companions
+        What else runs as long as the daemon does.
     """
 
-    def __init__(self, services: Services, *, cache: ClusterCache, judging: Judging, changes: Changes) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        cache: ClusterCache,
+        judging: Judging,
+        changes: Changes,
+        companions: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         self.cache = cache
         self._services = services
         self._judging = judging
         self._changes = changes
+        self._companions = tuple(companions)
         self._runners: dict[Ref, Runner] = {}
         self._identities: dict[Ref, tuple[object, ...]] = {}
         self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
@@ -129,6 +146,7 @@ class Daemon:
                 background.create_task(self._judging.run(), name="judging"),
                 background.create_task(self._services.outbox.run(), name="outbox"),
                 background.create_task(self._release_orphans(), name="reserves"),
+                *(background.create_task(companion()) for companion in self._companions),
             ]
             try:
                 await self._until_synced()
@@ -165,6 +183,7 @@ class Daemon:
                 await self._supervise(policies)
         except* LeadershipLost:
             log.warning("serin stands down", policies=len(self._runners))
+            self._services.outbox.stand_down()
             for runner in (*self._runners.values(), *self._leaving):
                 runner.forget()
             self._runners.clear()
@@ -257,6 +276,8 @@ class Daemon:
     def _concerned(self, refs: set[Ref]) -> list[Runner]:
         if self._standing_changed:  # writes are possible again: whatever is due, is due now
             self._standing_changed = False
+            return list(self._runners.values())
+        if any(ref.kind == CANARY_DEFAULTS and ref.namespace == self._services.home for ref in refs):
             return list(self._runners.values())
         some = {ref for ref in refs if ref.kind in _FOR_SOME}
         namespaces = {ref.namespace for ref in refs if ref.kind in _FOR_ALL}

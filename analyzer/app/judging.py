@@ -118,7 +118,7 @@ class Judging:
         if not orders:
             return []
         try:
-            window = await self._fetch([order.demand for order in orders])
+            window = await self._fetch([order.demand for order in _with_passed(orders)])
         except (MetricsUnavailable, TimeoutError) as error:
             reason = error.reason if isinstance(error, MetricsUnavailable) else MetricsUnavailable.reason
             message = str(error) or f"Telemetry did not answer within {self._call_timeout_s:g} s."
@@ -144,6 +144,12 @@ class Judging:
             return await self._telemetry.fetch(query)
 
     def _judge(self, orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
+        answers = self._judge_all(_with_passed(orders), window)
+        passed = iter(answers[len(orders) :])
+        own = zip(orders, answers[: len(orders)], strict=True)
+        return [replace(answer, passed=next(passed)) if order.passed else answer for order, answer in own]
+
+    def _judge_all(self, orders: Sequence[JudgeOrder], window: TelemetryWindow) -> list[JudgeAnswer]:
         try:
             return _judge_together(orders, window, self._settle_s)
         except Exception:
@@ -151,6 +157,11 @@ class Judging:
             log.exception("judging together failed; judging one by one", rollouts=len(orders))
             self._metrics.count_turn_failure("JudgeFailed")
             return [_judge_alone(order, window, self._settle_s) for order in orders]
+
+
+def _with_passed(orders: Sequence[JudgeOrder]) -> list[JudgeOrder]:
+    """List the orders, and behind them those within them."""
+    return [*orders, *(order.passed for order in orders if order.passed is not None)]
 
 
 def _judge_alone(order: JudgeOrder, window: TelemetryWindow, settle_s: float) -> JudgeAnswer:
@@ -176,21 +187,20 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
     results = results[: len(demands)]
     wholes = [whole.get(order.key, result) for order, result in zip(orders, results, strict=True)]
     orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
-    assessments = judge(
-        [
-            JudgeRequest(
-                state=order.state,
-                settings=order.settings,
-                step=order.step,
-                intervals=_own_intervals(order, _of_the_release(order, result, everywhere)),
-            )
-            for order, result, everywhere in zip(orders, results, wholes, strict=True)
-        ]
-    )
-    return [
-        _answer(order, result, assessment, everywhere=everywhere, window=window)
-        for order, result, everywhere, assessment in zip(orders, results, wholes, assessments, strict=True)
+    requests = [
+        JudgeRequest(
+            state=order.state,
+            settings=order.settings,
+            step=order.step,
+            intervals=_own_intervals(order, _of_the_release(order, result, everywhere)),
+        )
+        for order, result, everywhere in zip(orders, results, wholes, strict=True)
     ]
+    answers = [
+        _answer(order, result, assessment, everywhere=everywhere, window=window)
+        for order, result, everywhere, assessment in zip(orders, results, wholes, judge(requests), strict=True)
+    ]
+    return [replace(answer, intervals=request.intervals) for answer, request in zip(answers, requests, strict=True)]
 
 
 def _with_common_edges(order: JudgeOrder, result: Statement) -> JudgeOrder:

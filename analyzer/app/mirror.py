@@ -5,11 +5,22 @@ comparable as an integer; earlier API servers count etcd's revisions too. Where 
 wins, and the next list puts it right.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
 from analyzer.ports import Change, ChangeType, Kind, Listing, Object, Ref
+
+Index = Callable[[Object], Iterable[str]]
+"""The words under which an object is to be found."""
 
 
 class Mirror:
     """The objects of one kind, and the position in the server's history up to which they are known.
+
+    Parameters
+    ----------
+    index
+        Under which words `find` finds an object; without it, under none.
 
     Attributes
     ----------
@@ -17,8 +28,10 @@ class Mirror:
         resourceVersion of the last list, change or bookmark; None before the first list.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, index: Index = lambda _obj: ()) -> None:
         self.kind = kind
+        self._index = index
+        self._found: dict[str, set[tuple[str, str]]] = defaultdict(set)  # by word: namespace and name
         self.position: str | None = None
         self._objects: dict[str, dict[str, Object]] = {}  # by namespace, then by name
 
@@ -30,6 +43,10 @@ class Mirror:
         """All objects, or those of a namespace, ordered by namespace and name."""
         namespaces = sorted(self._objects) if namespace is None else [namespace]
         return [obj for space in namespaces for _, obj in sorted(self._objects.get(space, {}).items())]
+
+    def find(self, word: str) -> list[Object]:
+        """All objects with a word in the index, ordered by namespace and name."""
+        return [self._objects[namespace][name] for namespace, name in sorted(self._found.get(word, ()))]
 
     def put(self, obj: Object) -> bool:
         """Take one object in; False if it is not news.
@@ -64,6 +81,7 @@ class Mirror:
         kept = [] if went_back else [obj for obj in old.values() if is_newer(version_of(obj), listing.resource_version)]
         self.position = listing.resource_version
         self._objects = {}
+        self._found.clear()
         for obj in (*listing.items, *kept):
             self._set(obj)
         new = {_key(obj): obj for obj in self.objects()}
@@ -72,15 +90,27 @@ class Mirror:
 
     def _set(self, obj: Object) -> None:
         namespace, name = _key(obj)
+        self._forget(namespace, name)
         self._objects.setdefault(namespace, {})[name] = obj
+        for word in self._index(obj):
+            self._found[word].add((namespace, name))
 
     def _drop(self, deleted: Object) -> bool:
         namespace, name = _key(deleted)
         there = self.get(namespace, name)
         if there is None or is_newer(version_of(there), version_of(deleted)):  # made again, and we know already
             return False
+        self._forget(namespace, name)
         del self._objects[namespace][name]
         return True
+
+    def _forget(self, namespace: str, name: str) -> None:
+        """Take an object out of the index."""
+        there = self.get(namespace, name)
+        for word in self._index(there) if there is not None else ():
+            self._found[word].discard((namespace, name))
+            if not self._found[word]:
+                del self._found[word]
 
 
 def version_of(obj: Object) -> str:

@@ -10,7 +10,8 @@ from analyzer.app.splits import NOTHING, Split
 from analyzer.app.target import ObservedTarget
 from analyzer.core.capacity.demand import busy_at, full_at
 from analyzer.core.judge import initial_state
-from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, RolloutPlan, RolloutState, step_of
+from analyzer.core.judge.types import Step
+from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, Limits, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget
@@ -36,7 +37,7 @@ def order_of(
     stage = active_stage(state.weights)
     key = f"{namespace}/{policy.metadata.name}"
     hosts = {version.host for version in target.versions}
-    return JudgeOrder(
+    order = JudgeOrder(
         key=key,
         rollout=state.rollout,
         demand=Demand(
@@ -61,6 +62,28 @@ def order_of(
         canary_full_at=full_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
         canary_busy_at=busy_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
+    return replace(order, passed=_passed(order, plan, state, target.stages[:stage]))
+
+
+def _passed(
+    order: JudgeOrder, plan: RolloutPlan, state: RolloutState, stages: tuple[StageTarget, ...]
+) -> JudgeOrder | None:
+    """Order for the users of stages that are through. None of them is on the stable version: limits alone can be tested."""
+    names = [stage.telemetry for stage in stages]
+    routes = frozenset[str]().union(*(name for name in names if name is not None))
+    if plan.limits == Limits() or not routes or None in names:
+        return None
+    return replace(
+        order,
+        key=f"{order.key} (through)",
+        demand=replace(
+            order.demand, key=f"{order.key} (through)", routes=routes, since_s=state.passed_until_s, weight=100.0
+        ),
+        state=state.passed or initial_state(),
+        step=Step(key="through", next_weight=None),
+        weight_before=None,
+        seen=NOTHING,
+    )
 
 
 def _mixed_until(state: RolloutState) -> float | None:
@@ -83,22 +106,13 @@ def _weight_before(plan: RolloutPlan, state: RolloutState) -> float | None:
     return state.weights_before[active_stage(state.weights)]
 
 
-def splits_by_weight(stages: tuple[StageTarget, ...]) -> bool:
-    """Tell whether what is counted is split by the weights, and by nothing else.
-
-    A stage that shares its versions with other routes and cannot be told from them is counted with their requests.
-    """
-    return not any(stage.shared and _routes(stage) is None for stage in stages)
-
-
 def _routes(stage: StageTarget) -> frozenset[str] | None:
-    """Name the routes that a stage is judged on; None: the versions as a whole.
+    """Name the routes that a stage is judged on, as telemetry does; None: the versions as a whole.
 
-    That is right where they serve nobody else, and all that can be done where a route of the stage has no name by which
-    telemetry could tell its users from others'.
+    That is right where they serve nobody else. Where they do, and a route of the stage has lost its name, its users cannot be
+    told from others, and nothing is left to judge.
     """
-    names = frozenset(route.name for route in stage.routes if route.name is not None)
-    return names if stage.shared and len(names) == len(stage.routes) else None
+    return (stage.telemetry or frozenset()) if stage.shared else None
 
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:

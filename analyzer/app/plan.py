@@ -54,7 +54,7 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
     judge = policy.spec.judge
     limits = limits_of(policy)
     return JudgeSettings(
-        false_rollback=judge.false_rollback / len(policy.spec.stages),
+        false_rollback=judge.false_rollback / _tests(policy),
         error_tolerance=judge.errors.tolerance,
         error_floor=judge.errors.floor,
         latency_tolerance=judge.latency.tolerance,
@@ -64,3 +64,9 @@ def judge_settings(policy: CanaryPolicy) -> JudgeSettings:
         limit_p99_ms=limits.p99_ms,
         sticky_users=judge.sticky_users,
     )
+
+
+def _tests(policy: CanaryPolicy) -> int:
+    """Count the tests that may find harm: one per stage; with limits, from the second stage on one more, of those through."""
+    stages = len(policy.spec.stages)
+    return stages if policy.spec.judge.limits is None else 2 * stages - 1

@@ -10,14 +10,15 @@ import structlog
 
 from analyzer.app.advice import refused, with_commands
 from analyzer.app.capacity import CapacityBook
+from analyzer.app.decisions import Seen
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
-from analyzer.app.observe import Observed, observe
+from analyzer.app.observe import Observed, defaults_of, observe
 from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
 from analyzer.app.reserve import floor_for, keep_reserves
-from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, take_in, telemetry_now
-from analyzer.app.status import read_status, stamp_notices
+from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, seen_in, take_in, telemetry_now
+from analyzer.app.status import read_status, stamp_notices, timestamp
 from analyzer.app.target import ObservedTarget, shares
 from analyzer.app.writer import Services, Writer
 from analyzer.core.rollout import (
@@ -26,6 +27,7 @@ from analyzer.core.rollout import (
     Phase,
     Problem,
     RolloutState,
+    Snapshot,
     Weights,
     decide,
     settle,
@@ -34,6 +36,7 @@ from analyzer.core.rollout import (
 from analyzer.core.rollout.notices import close
 from analyzer.core.rollout.transitions import abort, break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
+from analyzer.policy.defaults import with_defaults
 from analyzer.policy.model import CapacityMode, OnDelete
 from analyzer.policy.routes import resolve_routes
 from analyzer.ports import Object, PatchOperation, Ref
@@ -97,7 +100,9 @@ class Reconciler:
             leadership=services.leadership,
             instance=services.instance,
             events=not services.dry_run,
+            effective=lambda obj: with_defaults(obj, defaults_of(services.cache, obj, home=services.home)),
         )
+        self._recorder = services.decisions.recorder(self.key)
         self._capacity = CapacityBook()
         self._state = RolloutState()  # now
         self._recorded: RolloutState | None = None  # as in `.status`
@@ -130,6 +135,8 @@ class Reconciler:
         request = request_of(obj)
         if isinstance(observed, Problem):
             state = break_off(hear_nothing(state, observed, request), observed)
+            broken = Snapshot(target=observed, elapsed_s=elapsed_s, request=request)
+            self._recorder.decided(Seen(before, obj.get("spec") or {}, broken, before, at=self._now()), state)
             failure = await self._finish(obj, state, None)
             return TurnResult(before, self._state, None, self._wait_s(), failure=failure)
         live = observed.target.view.shares.get(state.canary)
@@ -146,7 +153,8 @@ class Reconciler:
             request=request,
             now_s=self._services.clock.now_s(),
         )
-        state = with_commands(decide(observed.plan, state, snapshot), obj, observed)
+        settled, state = state, with_commands(decide(observed.plan, state, snapshot), obj, observed)
+        self._recorder.decided(seen_in(observed, before, settled, snapshot, answer, at=self._now()), state)
         if state.intent is not None:
             obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
@@ -181,7 +189,9 @@ class Reconciler:
 
     def _observe(self, obj: Object) -> Observed | Problem:
         due = self._state.phase is Phase.ROLLING_BACK
-        return observe(self._services.cache, obj, self.ref, salvage=due, dry_run=self._services.dry_run)
+        return observe(
+            self._services.cache, obj, self.ref, salvage=due, dry_run=self._services.dry_run, home=self._services.home
+        )
 
     def _view_capacity(
         self, observed: Observed, state: RolloutState, answer: JudgeAnswer | None
@@ -209,6 +219,9 @@ class Reconciler:
         except SerinError as error:
             log.warning("reserve not written", policy=self.key, error=str(error))
 
+    def _now(self) -> str:
+        return timestamp(self._services.clock.now_s())
+
     def _elapsed(self) -> float:
         now_s = self._services.clock.monotonic_s()
         elapsed_s = 0.0 if self._turned_at_s is None else now_s - self._turned_at_s
@@ -232,17 +245,21 @@ class Reconciler:
             self._services.metrics.count_write("failed")
             command = kubectl_command(self.ref.namespace, observed.virtual_service.name, operations)
             log.warning("weights not written", policy=self.key, error=str(error), tries=self._failures)
+            final = isinstance(error, TerminalError)
             failed = write_failed(
                 state,
                 message=str(error),
                 advice=refused(error, observed, state.canary),
                 command=command,
                 tries=self._failures,
-                final=isinstance(error, TerminalError),
+                final=final,
             )
+            self._recorder.failed(failed, message=str(error), tries=self._failures, final=final, at=self._now())
             return obj, failed
         self._failures = 0
-        return obj, settle(state, live, now_s=now_s)
+        moved = settle(state, live, now_s=now_s)
+        self._recorder.moved(moved, live, at=self._now())
+        return obj, moved
 
     def _weight_patch(self, target: ObservedTarget, state: RolloutState) -> list[PatchOperation]:
         assert state.intent is not None
@@ -290,7 +307,7 @@ class Reconciler:
         now_s = self._services.clock.now_s()
         self._state = state = stamp_notices(with_commands(state, obj, observed), now_s)
         failure: SerinError | None = None
-        if self._must_record(state):
+        if self._must_record(state) or self._inherits_otherwise(obj):
             try:
                 obj, state = await self._record(obj, state)
             except LeadershipLost:
@@ -301,6 +318,11 @@ class Reconciler:
         if failure is not None and not isinstance(failure, TransientError):
             raise failure
         return failure
+
+    def _inherits_otherwise(self, obj: Object) -> bool:
+        """Tell whether `.status` shows other defaults than those in effect."""
+        shown: Object = (obj.get("status") or {}).get("inherited") or {}
+        return not self._services.dry_run and shown != self._writer.inherited(obj)
 
     def _must_record(self, state: RolloutState) -> bool:
         recorded = self._recorded
@@ -345,12 +367,15 @@ class Reconciler:
         if state.phase is not Phase.ROLLING_BACK:
             message = f"{state.canary} was being judged when its policy was deleted"
             state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
+            self._recorder.deleted(self._state, state, live, message=message, at=self._now())
         if state.intent is not None:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
             await self._writer.patch(observed.virtual_service, operations)
-            state = settle(state, await self._read_back(observed, state.canary), now_s=None)
+            live = await self._read_back(observed, state.canary)
+            state = settle(state, live, now_s=None)
+            self._recorder.moved(state, live, at=self._now())
         self._tell(obj, state)
         return state.phase is Phase.ROLLED_BACK
 

@@ -59,8 +59,10 @@ class Runner:
         return self._reconciler.state
 
     def concerns(self, ref: Ref) -> bool:
-        """Tell whether a change of `ref` may change what this policy does. Until the target is known, everything may."""
-        return ref.namespace == self._reconciler.ref.namespace and (self._interest is None or ref in self._interest)
+        """Tell whether a change of `ref` may change what this policy does: anything near, until the target is known."""
+        if self._interest is None:
+            return ref.namespace == self._reconciler.ref.namespace
+        return ref in self._interest
 
     def wake(self) -> None:
         """Turn now: something changed."""

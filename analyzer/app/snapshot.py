@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from analyzer.app.answers import JudgeAnswer
+from analyzer.app.decisions import Seen
 from analyzer.app.observe import Observed
 from analyzer.app.orders import question_of
 from analyzer.core.rollout import CapacityView, Malformed, Problem, Request, RolloutPlan, RolloutState, Snapshot, hear
@@ -44,6 +45,7 @@ def take_in(plan: RolloutPlan, state: RolloutState, answer: JudgeAnswer | None) 
         judged_until_s=answer.judged_until_s,
         interval_s=answer.interval_s,
         dispersion=answer.order.dispersion or state.dispersion,
+        passed_until_s=answer.passed.judged_until_s if answer.passed is not None else state.passed_until_s,
     )
 
 
@@ -65,10 +67,34 @@ def make_snapshot(
         elapsed_s=elapsed_s,
         telemetry=answer.health if answer is not None else None,
         assessment=answer.assessment if answer is not None and current else None,
+        passed=answer.passed.assessment if answer is not None and current and answer.passed is not None else None,
         strays=answer.strays if answer is not None else "",
         capacity=capacity,
         request=request,
         closed=""
         if schedule is None
         else closed(zone=schedule.timezone, forward=schedule.forward, freeze=schedule.freeze, now_s=now_s),
+    )
+
+
+def seen_in(
+    observed: Observed,
+    before: RolloutState,
+    settled: RolloutState,
+    snapshot: Snapshot,
+    answer: JudgeAnswer | None,
+    *,
+    at: str,
+) -> Seen:
+    """Join what a decision depended on, for the decision log."""
+    return Seen(
+        before,
+        observed.spec,
+        snapshot,
+        settled,
+        at=at,
+        policy=observed.policy,
+        observe_only=observed.plan.observe_only,
+        sticky_users=observed.plan.sticky_users,
+        answer=answer,
     )

@@ -6,6 +6,7 @@ The judge's state is one opaque string; everything else is written so that `kube
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -42,6 +43,8 @@ class _Checkpoint(BaseModel):
     judge: str | None = None
     judged_until: float | None = None
     interval_seconds: float | None = None
+    passed: str | None = None
+    passed_until: float | None = None
     weights_since: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()
@@ -96,6 +99,7 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
     try:
         stored = _Stored.model_validate(status)
         judge = load_state(stored.checkpoint.judge) if stored.checkpoint.judge else None
+        passed = load_state(stored.checkpoint.passed) if stored.checkpoint.passed else None
     except (ValidationError, ValueError) as error:
         problem = str(error).replace("\n", " ")
         raise StatusUnreadable(
@@ -120,6 +124,8 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         judge=judge,
         judged_until_s=kept.judged_until,
         interval_s=kept.interval_seconds,
+        passed=passed,
+        passed_until_s=kept.passed_until,
         weights_since_s=kept.weights_since,
         weights_before=kept.weights_before,
         cleared=kept.cleared,
@@ -145,11 +151,18 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
 
 
 def write_status(
-    state: RolloutState, *, turn: int, generation: int, now_s: float, previous: Mapping[str, Any]
+    state: RolloutState,
+    *,
+    turn: int,
+    generation: int,
+    now_s: float,
+    previous: Mapping[str, Any],
+    inherited: Mapping[str, str] = MappingProxyType({}),
 ) -> Object:
     """Return the whole `.status` to write.
 
-    `previous` is the status that this replaces: times of last transitions and the history live on in it.
+    `previous` is the status that this replaces: times of last transitions and the history live on in it. `inherited` is what
+    the policy has from `CanaryDefaults`.
     """
     stored = _Stored(
         turn=turn,
@@ -173,6 +186,8 @@ def write_status(
             judge=dump_state(state.judge) if state.judge is not None else None,
             judged_until=state.judged_until_s,
             interval_seconds=state.interval_s,
+            passed=dump_state(state.passed) if state.passed is not None else None,
+            passed_until=state.passed_until_s,
             weights_since=state.weights_since_s,
             weights_before=state.weights_before,
             cleared=state.cleared,
@@ -193,6 +208,7 @@ def write_status(
     moved = (previous.get("phase"), previous.get("weights")) != (stored["phase"], stored["weights"])
     return stored | {
         "observedGeneration": generation,
+        "inherited": dict(inherited),
         "weight": round(state.weights[active_stage(state.weights)]) if state.weights else 0,
         "step": show_step(state),
         "since": timestamp(now_s) if moved or "since" not in previous else previous["since"],

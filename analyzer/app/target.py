@@ -9,12 +9,15 @@ from typing import Any
 
 from analyzer.app.view import ClusterView
 from analyzer.core.rollout import Problem, TargetView, VersionView, Weights
-from analyzer.policy import mesh
+from analyzer.policy import delegation, mesh
 from analyzer.policy.findings import Code, Severity
 from analyzer.policy.findings import Problem as PolicyProblem
+from analyzer.policy.matches import check_stages_reached
 from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.reach import other_ways
 from analyzer.policy.routes import StageTarget, check_weights, heavier_version, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
+from analyzer.policy.telling import check_telemetry_names
 from analyzer.policy.versions import Version
 from analyzer.ports import DEPLOYMENT, DESTINATION_RULE, POD, SERVICE, VIRTUAL_SERVICE, Object, Ref
 
@@ -37,7 +40,10 @@ class Pods:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """The target as decisions see it, and as the patch and the telemetry need it."""
+    """The target as decisions see it, and as the patch and the telemetry need it.
+
+    `related`: other VirtualServices that name its routes, or share their versions.
+    """
 
     view: TargetView
     virtual_service: Object
@@ -45,6 +51,7 @@ class ObservedTarget:
     workloads: Mapping[str, VersionTarget | None]
     stages: tuple[StageTarget, ...]
     pods: Mapping[str, Pods]
+    related: frozenset[Ref] = frozenset()
 
     @property
     def interest(self) -> frozenset[Ref]:
@@ -55,7 +62,7 @@ class ObservedTarget:
             for workload in self.workloads.values()
             if workload is not None
         }
-        return frozenset({Ref(VIRTUAL_SERVICE, metadata["namespace"], metadata["name"]), *deployments})
+        return frozenset({Ref(VIRTUAL_SERVICE, metadata["namespace"], metadata["name"]), *deployments, *self.related})
 
 
 def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget | Problem:
@@ -70,7 +77,8 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
     if virtual_service is None:
         return Problem("VirtualServiceMissing", f"There is no VirtualService {namespace}/{name}.")
     problems = mesh.check_virtual_service(virtual_service)
-    routes = resolve_routes(policy, virtual_service)
+    others = _others(cache, virtual_service)
+    routes = resolve_routes(policy, virtual_service, others=others)
     if isinstance(routes, list):
         problems += routes
     if isinstance(routes, list) or _errors(problems):
@@ -83,8 +91,25 @@ def observe_target(cache: ClusterView, policy: CanaryPolicy) -> ObservedTarget |
             return workload
         workloads[version.name] = workload
     return _observed(
-        cache, policy, virtual_service=virtual_service, versions=versions, stages=stages, workloads=workloads
+        cache,
+        policy,
+        virtual_service=virtual_service,
+        others=others,
+        versions=versions,
+        stages=stages,
+        workloads=workloads,
     )
+
+
+def _others(cache: ClusterView, virtual_service: Object) -> list[Object]:
+    """List the VirtualServices of its roots and delegates, and those that lead to the same hosts, wherever they are."""
+    roots = cache.leading_to(delegation.full_name(virtual_service))
+    delegates = [d for root in (virtual_service, *roots) for d in delegation.delegations_of(root)]
+    found = [*roots, *(cache.get(Ref(VIRTUAL_SERVICE, d.namespace, d.name)) for d in delegates)]
+    for name in delegation.leads_to(virtual_service):
+        found += cache.leading_to(name)
+    own = delegation.full_name(virtual_service)
+    return list({name: obj for obj in found if obj and (name := delegation.full_name(obj)) != own}.values())
 
 
 def _errors(problems: list[PolicyProblem]) -> list[PolicyProblem]:
@@ -96,10 +121,26 @@ def _joined(problems: list[PolicyProblem]) -> Problem:
     return Problem(reason, "; ".join(str(problem) for problem in problems))
 
 
-def _unfit(policy: CanaryPolicy, stages: tuple[StageTarget, ...]) -> Problem | None:
-    """Say what is wrong with the weights themselves; it matters only where a rollout would begin."""
+def _unfit(
+    policy: CanaryPolicy, virtual_service: Object, stages: tuple[StageTarget, ...], others: list[Object]
+) -> Problem | None:
+    """Say what is wrong with the weights themselves, or with the routes; it matters only where a rollout would begin."""
     found = [p for p in check_weights(policy, stages) if p.code in {Code.WEIGHTS_INEXPRESSIBLE, Code.WEIGHTS_DISAGREE}]
+    found += check_telemetry_names(virtual_service, stages, others=others)
+    found += check_stages_reached(virtual_service, [stage.indices for stage in stages])
     return _joined(found) if found else None
+
+
+def _aside(virtual_service: Object, versions: tuple[Version, Version], others: list[Object]) -> str:
+    ways = [delegation.full_name(way) for way in other_ways(virtual_service, versions, others)]
+    if not ways:
+        return ""
+    return f"VirtualService {', '.join(ways)} leads to the same versions, and is not moved."
+
+
+def _refs(virtual_services: list[Object]) -> frozenset[Ref]:
+    metadata = [obj["metadata"] for obj in virtual_services]
+    return frozenset(Ref(VIRTUAL_SERVICE, entry["namespace"], entry["name"]) for entry in metadata)
 
 
 def _workload(cache: ClusterView, policy: CanaryPolicy, version: Version) -> VersionTarget | Problem | None:
@@ -123,6 +164,7 @@ def _observed(
     policy: CanaryPolicy,
     *,
     virtual_service: Object,
+    others: list[Object],
     versions: tuple[Version, Version],
     stages: tuple[StageTarget, ...],
     workloads: Mapping[str, VersionTarget | None],
@@ -139,13 +181,15 @@ def _observed(
             shares={version.name: shares(stages, version.name) for version in versions},
             # The weights tell, and go on telling when the roles swap; the policy is asked only where they are equal.
             default_stable=heavier_version(stages) or policy.spec.target.stable,
-            unfit=_unfit(policy, stages),
+            unfit=_unfit(policy, virtual_service, stages, others),
+            aside=_aside(virtual_service, versions, others),
         ),
         virtual_service=virtual_service,
         versions=versions,
         workloads=workloads,
         stages=stages,
         pods=pods,
+        related=_refs(others),
     )
 
 

@@ -12,6 +12,10 @@ class ClusterView(Protocol):
         """Look one object up."""
         ...
 
+    def leading_to(self, name: str) -> list[Object]:
+        """List the VirtualServices that lead to a host (fully qualified), or delegate to `namespace/name`."""
+        ...
+
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """List all objects of a kind."""
         ...

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from analyzer.app.decisions import Decisions
 from analyzer.app.leadership import Leadership, Unopposed
 from analyzer.app.metrics import Metrics
+from analyzer.app.observe import defaults_of
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import stamp_notices, write_status
 from analyzer.app.view import ClusterView
 from analyzer.core.rollout import RolloutState
 from analyzer.errors import ClusterUnavailable, ConflictError, OutcomeUnknown
+from analyzer.policy.defaults import HOME, inherited
 from analyzer.ports import Clock, Cluster, Object, PatchOperation, Ref
 
 log = structlog.get_logger("serin.writer")
@@ -40,6 +43,10 @@ class Services:
         A turn is made at least this often, whether a watch wakes it or not [s].
     dry_run
         Decide and report, write nothing.
+    decisions
+        Where each decision is logged.
+    home
+        Serin's own namespace.
     """
 
     cluster: Cluster
@@ -53,6 +60,8 @@ class Services:
     checkpoint_s: float = 30.0
     idle_s: float = 300.0
     dry_run: bool = False
+    decisions: Decisions = field(default_factory=Decisions)
+    home: str = HOME
 
 
 class Writer:
@@ -82,6 +91,7 @@ class Writer:
             generation=obj["metadata"].get("generation", 0),
             now_s=now_s,
             previous=obj.get("status") or {},
+            inherited=self.inherited(obj),
         )
         allowed_s = self._services.leadership.check(self._services.call_timeout_s)
         try:
@@ -94,6 +104,10 @@ class Writer:
             raise
         self._services.cache.put(written)
         return written, state
+
+    def inherited(self, obj: Object) -> dict[str, str]:
+        """Tell what the policy has from `CanaryDefaults`, for `.status`."""
+        return inherited(obj, defaults_of(self._services.cache, obj, home=self._services.home))
 
     async def patch(self, ref: Ref, operations: Sequence[PatchOperation]) -> None:
         """Patch an object of the users'. When this returns, the patch was made, or nobody knows: read back.

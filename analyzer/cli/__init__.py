@@ -7,8 +7,10 @@ from typing import Annotated, Final
 import typer
 
 from analyzer.cli.grouped import Grouped
+from analyzer.cli.init import init
 from analyzer.cli.lint import lint
 from analyzer.cli.people.commands import add_commands
+from analyzer.cli.receivers import receivers as check_receivers
 from analyzer.cli.studies import calibrate, plan, replay
 
 POLICIES: Final = "Policies"
@@ -52,6 +54,7 @@ def serin(
 
 
 add_commands(app, panel="On call")
+app.command(short_help="Write a first policy.", rich_help_panel=POLICIES)(init)
 app.command(short_help="Check policies and what they point to.", rich_help_panel=POLICIES)(lint)
 
 
@@ -60,6 +63,7 @@ def schema(
     draft: Annotated[Draft, typer.Option(help="What editors read, or the newest.")] = Draft.DRAFT_07,
     *,
     counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Of CanaryDefaults, instead.")] = False,
     crd: Annotated[
         bool, typer.Option("--crd", help="The CustomResourceDefinition for the API server, instead.")
     ] = False,
@@ -68,16 +72,17 @@ def schema(
     import json
 
     if crd:
-        from analyzer.policy.crd.text import crd_text
+        from analyzer.policy.crd.text import crd_text, defaults_crd_text
 
-        typer.echo(crd_text(), nl=False)
+        typer.echo(defaults_crd_text() if defaults else crd_text(), nl=False)
         return
 
-    from analyzer.policy.schema import json_schema
+    from analyzer.policy import schema as schemas
 
+    build = schemas.defaults_schema if defaults else schemas.json_schema
     if counts:
-        from analyzer.replay.schema import counts_schema as json_schema
-    wanted = json_schema("draft-07") if draft is Draft.DRAFT_07 else json_schema("2020-12")
+        from analyzer.replay.schema import counts_schema as build
+    wanted = build("draft-07") if draft is Draft.DRAFT_07 else build("2020-12")
     typer.echo(json.dumps(wanted, indent=2, ensure_ascii=False))
 
 
@@ -147,6 +152,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.", envvar="SERIN_WEBHOOK"),
     ] = None,
+    receivers: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of receivers of alerts; read anew when it changes.",
+            envvar="SERIN_RECEIVERS",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
     ] = False,
@@ -164,7 +177,8 @@ def run(
     lease_namespace: Annotated[
         str | None,
         typer.Option(
-            help="Where the Lease is; the pod's own namespace by default, or serin-system.",
+            help="Where the Lease is, and the CanaryDefaults of the whole cluster; the pod's own namespace by default, or "
+            "serin-system.",
             metavar="NAME",
             envvar="SERIN_LEASE_NAMESPACE",
         ),
@@ -178,6 +192,23 @@ def run(
         ),
     ] = "15s",
     log_format: Annotated[str, typer.Option(help="auto, json or text.", envvar="SERIN_LOG_FORMAT")] = "auto",
+    decision_log: Annotated[
+        str | None,
+        typer.Option(
+            help="Where each decision goes, with all it depends on, a JSON object a line: FILE, or `-` for standard output. "
+            "`serin replay --decisions` decides it again.",
+            metavar="FILE",
+            envvar="SERIN_DECISION_LOG",
+        ),
+    ] = None,
+    decision_log_size: Annotated[
+        str,
+        typer.Option(
+            help="Of the file; a full one becomes FILE.1, and so on to FILE.3.",
+            metavar="SIZE",
+            envvar="SERIN_DECISION_LOG_SIZE",
+        ),
+    ] = "64Mi",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", envvar="SERIN_LOG_LEVEL")] = "INFO",
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT, then finish what is under way and exit with 0.
@@ -202,9 +233,12 @@ def run(
                 checkpoint=checkpoint,
                 reporter=reporter,
                 webhooks=tuple(webhook or ()),
+                receivers=receivers,
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
+                decision_log=decision_log,
+                decision_log_size=decision_log_size,
                 leader_elect=leader_elect,
                 lease_name=lease_name,
                 lease_namespace=lease_namespace,
@@ -212,6 +246,9 @@ def run(
             )
         )
     )
+
+
+app.command(name="receivers", short_help="Check receivers of alerts.", rich_help_panel=DAEMON)(check_receivers)
 
 
 @app.command(short_help="Play three releases on real traffic.", rich_help_panel=DAEMON)

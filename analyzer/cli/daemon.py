@@ -52,10 +52,13 @@ class RunOptions:
     dry_run: bool
     log_format: str
     log_level: str
+    receivers: Path | None = None
     leader_elect: bool = True
     lease_name: str = "serin"
     lease_namespace: str | None = None
     lease_duration: str = "15s"
+    decision_log: str | None = None
+    decision_log_size: str = "64Mi"
 
 
 def run_daemon(options: RunOptions) -> int:
@@ -110,6 +113,7 @@ def settings_of(options: RunOptions) -> Settings:
         period_s=_duration("--period", options.period),
         checkpoint_s=_duration("--checkpoint", options.checkpoint),
         webhooks=webhooks,
+        receivers_file=options.receivers,
         dry_run=options.dry_run,
         instance=options.instance or socket.gethostname(),
         namespaces=tuple(sorted(set(options.namespaces))),
@@ -117,6 +121,8 @@ def settings_of(options: RunOptions) -> Settings:
         lease_name=options.lease_name,
         lease_namespace=options.lease_namespace or _own_namespace(options),
         lease_duration_s=_lease_duration(options.lease_duration),
+        decision_log=options.decision_log,
+        decision_log_bytes=_size("--decision-log-size", options.decision_log_size),
     )
 
 
@@ -139,6 +145,13 @@ def _duration(option: str, text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{option} {text}: {error}") from None
+
+
+def _size(option: str, text: str) -> int:
+    match = re.fullmatch(r"([1-9][0-9]{0,8})(Ki|Mi|Gi)", text)
+    if match is None:
+        raise UsageError(f"{option} {text}: write a whole number with its unit, 64Mi, say (or Ki, Gi)")
+    return int(match[1]) << {"Ki": 10, "Mi": 20, "Gi": 30}[match[2]]
 
 
 def kubeconfig_of(options: RunOptions) -> str | None:

@@ -56,6 +56,12 @@ def lint(
         str | None,
         typer.Option("--namespace", "-n", help="Of objects that name none; default by default.", metavar="NAME"),
     ] = None,
+    home: Annotated[
+        str,
+        typer.Option(
+            "--serin-namespace", help="Where Serin runs: CanaryDefaults there are the cluster's.", metavar="NAME"
+        ),
+    ] = "serin-system",
 ) -> None:
     """Check policies, and what they point to where it is among the files or, with --cluster, in the cluster.
 
@@ -78,7 +84,8 @@ def lint(
             files,
             stdin=stdin,
             namespace=namespace,
-            list_objects=lister(kubeconfig, context) if cluster else None,
+            home=home,
+            list_objects=lister(kubeconfig, context, home=home) if cluster else None,
         )
     except SerinError as error:
         typer.echo(f"serin lint: {error}", err=True)

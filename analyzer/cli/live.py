@@ -1,13 +1,16 @@
 """What is in a cluster now, for `serin lint --cluster`: read only, and only what a policy may point to."""
 
 import asyncio
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from analyzer.errors import ObjectMissing
+from analyzer.errors import ObjectMissing, ReadRefused
+from analyzer.policy.defaults import HOME
 from analyzer.policy.lint import ListObjects
 from analyzer.ports import (
+    CANARY_DEFAULTS,
     CANARY_POLICY,
     DEPLOYMENT,
     DESTINATION_RULE,
@@ -15,15 +18,17 @@ from analyzer.ports import (
     SERVICE,
     VIRTUAL_SERVICE,
     Cluster,
+    Kind,
     Object,
 )
 
+OURS: Final = (CANARY_POLICY, CANARY_DEFAULTS)
 KINDS: Final = (VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER)
 
 _USUAL: Final = Path("~/.kube/config")
 
 
-def lister(kubeconfig: str | None, context: str | None) -> ListObjects:
+def lister(kubeconfig: str | None, context: str | None, *, home: str = HOME) -> ListObjects:
     """Give a function that lists the objects of namespaces, as `lint_files` takes one.
 
     Without a kubeconfig: kubectl's own file, or where there is none the pod's service account. It raises SerinError as the
@@ -36,13 +41,15 @@ def lister(kubeconfig: str | None, context: str | None) -> ListObjects:
 
     async def read(namespaces: Iterable[str]) -> Sequence[Object]:
         async with connect(credentials) as cluster:
-            return await list_objects(cluster, namespaces)
+            return await list_objects(cluster, namespaces, home=home)
 
     return lambda namespaces: asyncio.run(read(namespaces))
 
 
-async def list_objects(cluster: Cluster, namespaces: Iterable[str]) -> Sequence[Object]:
+async def list_objects(cluster: Cluster, namespaces: Iterable[str], *, home: str = HOME) -> Sequence[Object]:
     """List what policies in these namespaces may point to, and the policies themselves where their CRD is installed.
+
+    And the defaults, those of Serin's own namespace (`home`) too. Whoever may not look there is told, and checks without.
 
     Raises
     ------
@@ -50,11 +57,22 @@ async def list_objects(cluster: Cluster, namespaces: Iterable[str]) -> Sequence[
         As the port says.
     """
     found: list[Object] = []
-    for namespace in namespaces:
+    wanted = list(dict.fromkeys(namespaces))
+    for namespace in wanted:
         for kind in KINDS:
             found += (await cluster.list(kind, namespace=namespace)).items
+        for kind in OURS:
+            found += await _ours(cluster, kind, namespace)
+    if home not in wanted:
         try:
-            found += (await cluster.list(CANARY_POLICY, namespace=namespace)).items
-        except ObjectMissing:
-            continue  # before Serin is installed there are none
+            found += await _ours(cluster, CANARY_DEFAULTS, home)
+        except ReadRefused as error:
+            print(f"serin lint: without the cluster's CanaryDefaults: {error}", file=sys.stderr)
     return found
+
+
+async def _ours(cluster: Cluster, kind: Kind, namespace: str) -> Sequence[Object]:
+    try:
+        return (await cluster.list(kind, namespace=namespace)).items
+    except ObjectMissing:
+        return ()  # before Serin is installed there are none

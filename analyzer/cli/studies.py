@@ -75,6 +75,14 @@ def replay(
     to_time: Annotated[str, typer.Option("--to", help="End.", metavar="TIME")] = "0s",
     policy: _Policy = None,
     *,
+    decisions: Annotated[
+        str | None,
+        typer.Option(
+            help="What `serin run --decision-log` wrote, to be decided again; `-` is standard input. Exit code 0: all the "
+            "same, 1: the first difference is shown, 2: not what Serin wrote.",
+            metavar="FILE",
+        ),
+    ] = None,
     stable: Annotated[str | None, typer.Option(help="The stable Deployment.", metavar="NS/NAME")] = None,
     canary: Annotated[str | None, typer.Option(help="The canary's Deployment.", metavar="NS/NAME")] = None,
     route: Annotated[str | None, typer.Option(help="Only requests on this http route.")] = None,
@@ -94,8 +102,14 @@ def replay(
     """
     from analyzer.cli.replay import replay_counts, replay_prometheus
 
-    if (counts is None) == (prometheus is None):
-        raise typer.BadParameter("give either --counts FILE or --prometheus URL with --from and --policy")
+    if sum(given is not None for given in (counts, decisions, prometheus)) != 1:
+        raise typer.BadParameter(
+            "give --counts FILE, or --decisions FILE, or --prometheus URL with --from and --policy"
+        )
+    if decisions is not None:
+        from analyzer.cli.decisions import replay_decisions
+
+        _end(partial(replay_decisions, decisions))
     if counts is not None:
         _end(partial(replay_counts, counts, output=output.value, trace=trace))
     if from_time is None or policy is None or prometheus is None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from analyzer.policy.findings import Code, Finding, Position, Severity
 from analyzer.policy.load import Document, load_documents
-from analyzer.policy.model import KIND
+from analyzer.policy.model import DEFAULTS_KIND, KIND
 from analyzer.policy.parse import check_kind, is_foreign
 
 STDIN: Final = "<stdin>"
@@ -22,6 +22,8 @@ class Bundle:
     ----------
     policies
         Ours, or meant to be: nobody else's `apiVersion` begins with `serin.dev/`.
+    defaults
+        `CanaryDefaults`.
     foreign
         Policies of other tools.
     objects
@@ -30,13 +32,17 @@ class Bundle:
         No Kubernetes objects.
     findings
         What could not be read.
+    seen
+        Files, so that one that is named twice, or with its folder, is read once.
     """
 
     policies: list[Document] = field(default_factory=list)
+    defaults: list[Document] = field(default_factory=list)
     foreign: list[Document] = field(default_factory=list)
     objects: list[Document] = field(default_factory=list)
     strays: list[Document] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    seen: set[FilePath] = field(default_factory=set)
 
 
 def read_bundle(paths: Sequence[FilePath], *, stdin: bytes | str | None = None) -> Bundle:
@@ -69,8 +75,11 @@ def _add_folder(bundle: Bundle, folder: FilePath) -> None:
 
 def _add_file(bundle: Bundle, path: FilePath, *, in_folder: bool = False) -> None:
     try:
+        if (found := path.resolve()) in bundle.seen:
+            return
+        bundle.seen.add(found)
         read = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+    except (OSError, ValueError, RuntimeError) as error:  # a null character in it, or links in a circle
         bundle.findings.append(_unreadable(path, error))
         return
     _add_bytes(bundle, read, file=str(path), in_folder=in_folder)
@@ -115,6 +124,8 @@ def _home(bundle: Bundle, item: Document) -> list[Document]:
     value = item.value
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return bundle.strays
+    if value["kind"] == DEFAULTS_KIND:
+        return bundle.defaults
     if value["kind"] == KIND or str(value.get("apiVersion")).startswith("serin.dev/"):
         return bundle.policies
     problem = check_kind(value)

@@ -55,6 +55,18 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
             "They would fight over its weights; the older one wins.",
         ),
         (Code.FOREIGN_HOST, "a version in another namespace", "Serin reads and writes within the policy's namespace."),
+        (
+            Code.WEIGHTS_DELEGATED,
+            "the weights are in a delegate",
+            "Serin moves those of the VirtualService it is given.",
+        ),
+        (
+            Code.DELEGATE_HIDDEN,
+            "a delegate that its root may not see",
+            "Istio leaves its routes out, and says nothing.",
+        ),
+        (Code.ROOT_UNSEEN, "the root is not known", "What telemetry calls a delegate's route begins with the root's."),
+        (Code.ROUTE_UNNAMED, "a route that telemetry cannot tell", "Different users would be compared."),
         (Code.SUBSET_MISSING, "an undefined subset", "Istio answers its requests with 503."),
         (Code.SERVICE_MISSING, "no Service", "The pods behind the version cannot be found."),
         (Code.DEPLOYMENT_MISSING, "no Deployment", "A version without pods cannot be judged."),
@@ -86,5 +98,17 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
             "a limit between two edges",
             "Istio's histogram cannot tell a p99 between its edges.",
         ),
+        (
+            Code.PASSED_UNWATCHED,
+            "users whom nothing watches",
+            "All of them are on the canary; without an absolute limit there is nothing to compare them with.",
+        ),
+        (Code.REGEX_COOKIE_ALONE, "an expression for one cookie alone", "Browsers send all cookies in one header."),
+        (Code.REGEX_REFUSED, "an expression that Istio refuses", "The VirtualService could not be applied."),
+        (Code.ROUTE_UNREACHABLE, "a route without requests", "Istio takes the first route that matches."),
+        (Code.WEIGHTS_SUM, "weights that are no per cent", "Istio divides by their sum, whatever it is."),
+        (Code.MESH_ONLY, "bound to no gateway", "Requests from outside would go on unsplit."),
+        (Code.ANOTHER_WAY, "another way to the versions", "Its users are not moved, but counted."),
+        (Code.EXPORT_HIDES, "hidden by exportTo", "Proxies that should split requests do not know the weights."),
     )
 }

@@ -1,18 +1,21 @@
 """A policy against the other objects in the files: its target, its autoscalers, and known traps."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Final
 
 from analyzer.policy.autoscaling import check_autoscaling
+from analyzer.policy.delegation import full_name
+from analyzer.policy.expressions import check_expressions
 from analyzer.policy.findings import Code, Finding, Problem, Severity, Subject, dotted, suggest
 from analyzer.policy.load import CLUSTER, Document
-from analyzer.policy.mesh import Object, check_virtual_service, get_list, get_map, name_of, namespace_of, rules_for
+from analyzer.policy.matches import check_matches
+from analyzer.policy.mesh import Object, check_virtual_service, name_of, namespace_of, rules_for
 from analyzer.policy.model import CanaryPolicy
-from analyzer.policy.routes import StageTarget, check_weights, resolve_routes
+from analyzer.policy.reach import check_reach
+from analyzer.policy.routes import check_sums, check_weights, resolve_routes
 from analyzer.policy.target import VersionTarget, check_workloads, resolve_workload
+from analyzer.policy.telling import check_telemetry_names
 from analyzer.policy.versions import Version
 
 
@@ -25,20 +28,27 @@ def check_against(
     is not there is missing.
     """
     namespace = policy.metadata.namespace
-    near = _nearest(item, [other for other in others if namespace_of(other.value) == namespace])
+    everywhere = nearest(item, others)
+    near = [other for other in everywhere if namespace_of(other.value) == namespace]
+    routing = [other for other in everywhere if _is(other, "networking.istio.io", "VirtualService")]
     name = policy.spec.target.virtual_service
-    services = [other for other in near if _is(other, "networking.istio.io", "VirtualService")]
-    virtual_service = next((other for other in services if name_of(other.value) == name), None)
+    virtual_service = next((other for other in routing if full_name(other.value) == f"{namespace}/{name}"), None)
     if virtual_service is None:
+        services = [other for other in routing if namespace_of(other.value) == namespace]
         return [_no_virtual_service(item, namespace, name, services)] if live else []
+    beside = [other.value for other in routing if other is not virtual_service]
     problems = check_virtual_service(virtual_service.value)
-    routes = resolve_routes(policy, virtual_service.value)
+    routes = resolve_routes(policy, virtual_service.value, others=beside)
     if isinstance(routes, list):
         problems += routes
     else:
         versions, stages = routes
         problems += check_weights(policy, stages) + _workloads(policy, versions, near=near, live=live)
-        problems += _regex_traps(virtual_service.value, stages)
+        problems += _unseen_are_warnings(check_telemetry_names(virtual_service.value, stages, others=beside))
+        problems += check_reach(virtual_service.value, versions, others=beside)
+        problems += check_matches(virtual_service.value, [stage.indices for stage in stages])
+        problems += check_sums(virtual_service.value, known={problem.path for problem in problems})
+    problems += check_expressions(virtual_service.value)
     return [_finding(item, virtual_service, problem) for problem in problems]
 
 
@@ -61,7 +71,15 @@ def _finding(item: Document, virtual_service: Document, problem: Problem) -> Fin
     return place.finding(problem.code, message, problem.mend, path=path, severity=problem.severity)
 
 
-def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
+def _unseen_are_warnings(problems: Sequence[Problem]) -> list[Problem]:
+    """Take a root that is not among the files for one that other people have elsewhere, as a rule."""
+    return [
+        replace(problem, severity=Severity.WARNING) if problem.code is Code.ROOT_UNSEEN else problem
+        for problem in problems
+    ]
+
+
+def nearest(item: Document, others: Sequence[Document]) -> list[Document]:
     """Keep one of the objects with the same name: that of the policy's own file or folder (overlays repeat objects).
 
     What is in the files is to be applied, and counts before what is in the cluster; but the cluster knows its status.
@@ -73,7 +91,7 @@ def _nearest(item: Document, others: Sequence[Document]) -> list[Document]:
 
     unique: dict[tuple[str, str], Document] = {}
     for other in sorted(others, key=distance):
-        key = str(other.value.get("kind")), name_of(other.value)
+        key = str(other.value.get("kind")), full_name(other.value)
         first = unique.setdefault(key, other)
         if other.file == CLUSTER and first is not other:
             unique[key] = replace(first, value={**first.value, "status": other.value.get("status")})
@@ -114,31 +132,3 @@ def _workloads(
 
 def _all(items: Sequence[Document], group: str, kind: str) -> list[Object]:
     return [item.value for item in items if _is(item, group, kind)]
-
-
-# --- regular expressions in matches -----------------------------------------------------------------------------------
-
-_DOMAIN_DOT: Final = re.compile(r"[A-Za-z0-9]\.(?:com|org|net|io|dev|de|uk|eu)\b")
-_COOKIE_START: Final = re.compile(r"\^?\(\.\*\??;\)\?\(?[A-Za-z]")
-
-
-def _regex_traps(virtual_service: Object, stages: Sequence[StageTarget]) -> Iterator[Problem]:
-    """Warn of regular expressions that match fewer, or more, users than they seem to."""
-    moved = {route.index for stage in stages for route in stage.routes}
-    for index, route in enumerate(get_list(virtual_service, "spec", "http")):
-        for at, match in enumerate(get_list(route, "match") if index in moved else []):
-            for name, condition in get_map(match, "headers").items():
-                regex = get_map(condition).get("regex")
-                if isinstance(regex, str):
-                    path = ("spec", "http", index, "match", at, "headers", name, "regex")
-                    yield from _traps(name, regex, path)
-
-
-def _traps(header: str, regex: str, path: tuple[str | int, ...]) -> Iterator[Problem]:
-    if header.lower() == "cookie" and _COOKIE_START.match(regex):
-        message = "this misses a cookie that is not the first: browsers write a space after each `;`"
-        mend = "begin with `^(.*?;\\s*)?`"
-        yield Problem(Code.REGEX_COOKIE_SPACE, message, mend, path, Subject.VIRTUAL_SERVICE, Severity.WARNING)
-    if _DOMAIN_DOT.search(regex):
-        message = "an unescaped dot matches any character"
-        yield Problem(Code.REGEX_DOT, message, "write `\\.`", path, Subject.VIRTUAL_SERVICE, Severity.WARNING)

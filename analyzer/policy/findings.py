@@ -42,7 +42,7 @@ class Code(StrEnum):
 
     # The policy and its VirtualService
     VIRTUAL_SERVICE_MISSING = "SRN201"  # (with --cluster) there is no such VirtualService
-    UNSUPPORTED_ROUTE = "SRN202"  # tcp, tls or delegate routes
+    UNSUPPORTED_ROUTE = "SRN202"  # tcp or tls routes
     DUPLICATE_ROUTE = "SRN203"  # a route name twice
     DUPLICATE_DESTINATION = "SRN204"  # a destination twice in one route
     ROUTE_MISSING = "SRN205"  # no route of that name
@@ -56,6 +56,10 @@ class Code(StrEnum):
     WEIGHTS_DISAGREE = "SRN213"  # warning: routes that move together have different weights
     TARGET_TAKEN = "SRN214"  # two policies on one VirtualService
     FOREIGN_HOST = "SRN215"  # a version lives in another namespace
+    WEIGHTS_DELEGATED = "SRN216"  # the weights are in a delegate of this VirtualService
+    DELEGATE_HIDDEN = "SRN217"  # a root delegates to it, and `exportTo` hides it from the root
+    ROOT_UNSEEN = "SRN218"  # (lint: a warning) what telemetry calls a delegate's route is not known, and is needed
+    ROUTE_UNNAMED = "SRN219"  # a route shares its versions with others, and telemetry cannot tell it from them
 
     # What runs behind it
     SUBSET_MISSING = "SRN301"  # no DestinationRule defines the subset
@@ -77,6 +81,16 @@ class Code(StrEnum):
     LIMIT_BETWEEN_EDGES = (
         "SRN414"  # warning: the histogram has no edge at the limit, so it is tested at a higher one or not
     )
+    PASSED_UNWATCHED = "SRN415"  # warning: nothing finds harm to the users of a stage that is through
+
+    # Traps of VirtualServices
+    REGEX_COOKIE_ALONE = "SRN431"  # warning: matches only where there is no other cookie
+    REGEX_REFUSED = "SRN432"  # Istio refuses the expression
+    ROUTE_UNREACHABLE = "SRN433"  # no request comes to the route; a warning, where no stage moves it
+    WEIGHTS_SUM = "SRN434"  # weights that are no per cent; an error, where Istio refuses them
+    MESH_ONLY = "SRN435"  # warning: bound to no gateway, so requests from outside are not split
+    ANOTHER_WAY = "SRN436"  # warning: another VirtualService leads to the versions, and is not moved
+    EXPORT_HIDES = "SRN437"  # warning: `exportTo` keeps it from the proxies that should know it
 
 
 class Subject(StrEnum):

@@ -18,6 +18,15 @@ _WHERE: Final[Path] = ("spec", "judge", "limits")
 def check_limits(policy: CanaryPolicy) -> Iterator[Problem]:
     """Look at `spec.judge.limits`."""
     judge = policy.spec.judge
+    if len(policy.spec.stages) > 1 and (judge.limits is None or judge.limits.error_rate is None):
+        first, second = (stage.route for stage in policy.spec.stages[:2])
+        message = (
+            f"once everybody on `{first}` has the canary, nobody of them is left to compare with: while `{second}` is judged,"
+            " only a limit finds errors there"
+        )
+        mend = "write `limits: {errorRate: …}` into `judge`, well above what is usual: `5%`, say"
+        path: Path = ("spec", "stages", 0)
+        yield Problem(Code.PASSED_UNWATCHED, message, mend, path, severity=Severity.WARNING)
     if judge.limits is None:
         return
     rate, floor = judge.limits.error_rate, judge.errors.floor

@@ -7,19 +7,22 @@ among them is checked by itself. A cluster, if one is given, has the objects tha
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path as FilePath
-from typing import Final
+from typing import Final, TypeVar
 
 from analyzer.policy.bundle import STDIN, Bundle, read_bundle
 from analyzer.policy.checks import check_against
-from analyzer.policy.findings import Code, Finding, Path, Severity, suggest
+from analyzer.policy.defaults import HOME
+from analyzer.policy.findings import Code, Finding, Path, Problem, Severity, suggest
 from analyzer.policy.hours import check_schedule
+from analyzer.policy.layered import LayeredDocument, conflicting, place_of
 from analyzer.policy.limits import check_limits
 from analyzer.policy.load import Document, from_cluster
 from analyzer.policy.mesh import Object, get_map, name_of, namespace_of
-from analyzer.policy.model import KIND, CanaryPolicy
-from analyzer.policy.parse import check_kind, read_policy
+from analyzer.policy.model import DEFAULTS_KIND, KIND, CanaryPolicy
+from analyzer.policy.nulls import null_paths
+from analyzer.policy.parse import check_kind, read_defaults, read_policy
 
-__all__ = ["STDIN", "ListObjects", "lint_files"]
+__all__ = ["STDIN", "ListObjects", "lint_bundle", "lint_files"]
 
 ListObjects = Callable[[Iterable[str]], Sequence[Object]]
 """Gives all objects of these namespaces that a policy may point to, and the policies."""
@@ -31,6 +34,7 @@ def lint_files(
     stdin: bytes | str | None = None,
     namespace: str | None = None,
     list_objects: ListObjects | None = None,
+    home: str = HOME,
 ) -> list[Finding]:
     """Check files, and folders with all they hold. Raises nothing of its own.
 
@@ -44,6 +48,8 @@ def lint_files(
         Of objects that name none, as kubectl's `-n`; `default` otherwise.
     list_objects
         Asks the cluster to check against.
+    home
+        Serin's own namespace: `CanaryDefaults` there count for all policies.
 
     Raises
     ------
@@ -57,12 +63,17 @@ def lint_files(
     if list_objects is not None:
         namespaces = {namespace_of(item.value) for item in bundle.policies}
         live = [from_cluster(obj) for obj in list_objects(sorted(namespaces))]
-    findings = bundle.findings + _check_bundle(bundle, live)
+    findings = bundle.findings + _check_bundle(bundle, live, home=home)
     return sorted(set(findings))
 
 
+def lint_bundle(bundle: Bundle, *, home: str = HOME) -> list[Finding]:
+    """Check what was read already."""
+    return sorted(set(bundle.findings + _check_bundle(bundle, None, home=home)))
+
+
 def _place_in(namespace: str, bundle: Bundle) -> None:
-    for item in (*bundle.policies, *bundle.objects):
+    for item in (*bundle.policies, *bundle.defaults, *bundle.objects):
         metadata = item.value.setdefault("metadata", {})
         if isinstance(metadata, dict):
             metadata.setdefault("namespace", namespace)
@@ -71,7 +82,7 @@ def _place_in(namespace: str, bundle: Bundle) -> None:
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def _check_bundle(bundle: Bundle, live: Sequence[Document] | None) -> list[Finding]:
+def _check_bundle(bundle: Bundle, live: Sequence[Document] | None, *, home: str) -> list[Finding]:
     findings = [_stray(item) for item in bundle.strays]
     severity = Severity.WARNING if bundle.policies else Severity.ERROR
     findings += [
@@ -79,22 +90,24 @@ def _check_bundle(bundle: Bundle, live: Sequence[Document] | None) -> list[Findi
         for item in bundle.foreign
         if (problem := check_kind(item.value)) is not None
     ]
-    if bundle.objects and not (bundle.policies or bundle.foreign or bundle.strays or bundle.findings):
+    ours = bundle.policies or bundle.defaults
+    if bundle.objects and not (ours or bundle.foreign or bundle.strays or bundle.findings):
         first = bundle.objects[0]
         problem = check_kind(first.value)
         message = f"there is no {KIND} here" + (f": {problem.message}" if problem else "")
         findings.append(first.finding(Code.NO_POLICY, message, problem.mend if problem else "add one", path=("kind",)))
-    accepted: list[tuple[Document, CanaryPolicy]] = []
-    for item in bundle.policies:
-        policy = read_policy(item.value)
-        problems = [] if isinstance(policy, CanaryPolicy) else policy
-        if isinstance(policy, CanaryPolicy):
-            accepted.append((item, policy))
-        findings += [item.finding(p.code, p.message, p.mend, path=p.path) for p in problems]
-        findings += [*_odd_scalars(item, known={p.path for p in problems}), *_metadata(item)]
+    defaults = _accepted(bundle.defaults, read_defaults, findings)
+    findings += conflicting(bundle.defaults)
+    policies = _accepted(bundle.policies, read_policy, findings)
     findings += _conflicts(bundle.policies)
-    findings += _taken(accepted, live or ())
-    for item, policy in accepted:
+    findings += _taken(policies, live or ())
+    known = [item for item, _ in defaults] + [item for item in live or () if item.value.get("kind") == DEFAULTS_KIND]
+    for own, _ in policies:
+        item = LayeredDocument.over(own, known, home=home)
+        policy = read_policy(item.value)
+        if isinstance(policy, list):
+            findings += [item.clash(p.code, p.message, p.mend, path=p.path) for p in policy]
+            continue
         findings += [
             item.finding(p.code, p.message, p.mend, path=p.path, severity=p.severity)
             for p in (*check_limits(policy), *check_schedule(policy))
@@ -102,6 +115,25 @@ def _check_bundle(bundle: Bundle, live: Sequence[Document] | None) -> list[Findi
         others = [*bundle.objects, *(live or ())]
         findings += check_against(item, policy, others=others, live=live is not None)
     return findings
+
+
+_Read = TypeVar("_Read")
+
+
+def _accepted(
+    items: Iterable[Document], read: Callable[[Object], _Read | list[Problem]], findings: list[Finding]
+) -> list[tuple[Document, _Read]]:
+    """Read objects of ours; what is wrong with them goes to `findings`."""
+    accepted: list[tuple[Document, _Read]] = []
+    for item in items:
+        found = read(item.value)
+        problems = found if isinstance(found, list) else []
+        if not isinstance(found, list):
+            accepted.append((item, found))
+        findings += [item.finding(p.code, p.message, p.mend, path=p.path) for p in problems]
+        findings += [*_odd_scalars(item, known={p.path for p in problems}), *_metadata(item)]
+        findings += _nulls(item, known={p.path for p in problems})
+    return accepted
 
 
 def _stray(item: Document) -> Finding:
@@ -114,6 +146,14 @@ def _odd_scalars(item: Document, *, known: AbstractSet[Path]) -> Iterator[Findin
         message = "kubectl reads this unquoted word as a number or a boolean, not as a string"
         mend = "put it in quotes if a string is meant"
         yield item.finding(Code.AMBIGUOUS_SCALAR, message, mend, path=path, severity=Severity.WARNING)
+
+
+def _nulls(item: Document, *, known: AbstractSet[Path]) -> Iterator[Finding]:
+    for path in null_paths({"spec": item.value.get("spec")}):
+        if path not in known and path != ("spec",):
+            message = f"`{path[-1]}` has no value: it is as if it were not there"
+            mend = "write a value, or leave it out to have the default"
+            yield item.finding(Code.WRONG_VALUE, message, mend, path=path, severity=Severity.WARNING)
 
 
 _METADATA: Final = (
@@ -143,10 +183,10 @@ def _conflicts(items: Sequence[Document]) -> Iterator[Finding]:
         target = spec.get("target") if isinstance(spec, dict) else None
         service = target.get("virtualService") if isinstance(target, dict) else None
         if (other := by_name.setdefault((namespace, name_of(item.value)), item)) is not item:
-            message = f"there is a policy {name_of(item.value)} already in {_place(other)}"
+            message = f"there is a policy {name_of(item.value)} already in {place_of(other)}"
             yield item.finding(Code.CONTRADICTION, message, "give it another name", path=("metadata", "name"))
         if isinstance(service, str) and (other := by_target.setdefault((namespace, service), item)) is not item:
-            message = f"VirtualService {service} already has the policy {name_of(other.value)}, in {_place(other)}"
+            message = f"VirtualService {service} already has the policy {name_of(other.value)}, in {place_of(other)}"
             mend = "keep one policy per VirtualService; it may have several stages"
             path = ("spec", "target", "virtualService")
             yield item.finding(Code.TARGET_TAKEN, message, mend, path=path)
@@ -163,7 +203,3 @@ def _taken(accepted: Iterable[tuple[Document, CanaryPolicy]], live: Iterable[Doc
                 message = f"VirtualService {service} already has the policy {name_of(other)}, in the cluster"
                 mend = "keep one policy per VirtualService: delete that one first"
                 yield item.finding(Code.TARGET_TAKEN, message, mend, path=("spec", "target", "virtualService"))
-
-
-def _place(item: Document) -> str:
-    return f"{item.file}:{item.position(()).line}"

@@ -54,6 +54,11 @@ class RouteView:
         """Sum of the weights; Istio does not require 100."""
         return sum(destination.weight for destination in self.destinations)
 
+    def leads_to(self, key: tuple[str, str | None]) -> bool:
+        """Tell whether any of its requests come to a version; those to a host without a subset come to all of its subsets."""
+        host, subset = key
+        return any(d.host == host and (None in (d.subset, subset) or d.subset == subset) for d in self.destinations)
+
     def position(self, key: tuple[str, str | None]) -> int | None:
         """Find a version in the list of destinations."""
         return next((at for at, destination in enumerate(self.destinations) if destination.key == key), None)
@@ -157,16 +162,6 @@ def check_virtual_service(virtual_service: Object) -> list[Problem]:
         )
         for protocol in ("tcp", "tls")
         if spec.get(protocol)
-    ]
-    problems += [
-        _problem(
-            Code.UNSUPPORTED_ROUTE,
-            "delegates are not supported yet: the weights are in another VirtualService",
-            "point the policy at a VirtualService that holds the weights itself",
-            *("spec", "http", index, "delegate"),
-        )
-        for index, route in enumerate(get_list(spec, "http"))
-        if get_map(route, "delegate")
     ]
     return problems + _duplicates(find_routes(virtual_service))
 

@@ -1,4 +1,4 @@
-"""The `CanaryPolicy` (`serin.dev/v1alpha1`), field by field.
+"""The `CanaryPolicy` and the `CanaryDefaults` (`serin.dev/v1alpha1`), field by field.
 
 Names are camelCase in the file and snake_case here; durations are seconds and end in `_s`, percentages are ratios.
 Rules over several fields are in `rules.py`; `analyzer.policy.parse.parse_policy` applies both. The docstrings of the
@@ -17,6 +17,9 @@ from analyzer.policy.schedule import DatesField, HoursField, ZoneName
 
 API_VERSION: Final = "serin.dev/v1alpha1"
 KIND: Final = "CanaryPolicy"
+DEFAULTS_KIND: Final = "CanaryDefaults"
+DEFAULTS_NAME: Final = "default"
+"""Of every `CanaryDefaults`: there is one in a namespace, and no question of which one counts."""
 
 
 class Mode(StrEnum):
@@ -185,14 +188,13 @@ class Deadlines(Model):
     """Telemetry that is missing for this long pages a person."""
 
 
-class Spec(Model):
-    """What the user wants. Everything but the target has a default."""
+class Behaviour(Model):
+    """How releases are judged and moved. Everything has a default."""
 
     mode: Annotated[Mode, Lax] = Mode.ENFORCE
     """`observe` decides and reports, and patches nothing."""
     suspend: bool = False
     """True holds everything but a rollback that is under way."""
-    target: TargetSpec
     stages: Annotated[tuple[Stage, ...], Lax, Field(min_length=1, max_length=16)] = (Stage(),)
     """One after the other; each takes its route to 100."""
     judge: Judge = Judge()
@@ -211,6 +213,15 @@ class Spec(Model):
     """Names of receivers that the operator configured."""
 
 
+class Spec(Behaviour):
+    """What the user wants. Everything but the target has a default."""
+
+    target: TargetSpec
+
+
+# --- the objects ------------------------------------------------------------------------------------------------------
+
+
 class Metadata(BaseModel):
     """The parts of an object's metadata that Serin reads; the API server owns the rest."""
 
@@ -226,6 +237,21 @@ class Metadata(BaseModel):
     resource_version: str = ""
     generation: int = 0
     deletion_timestamp: str | None = None
+
+
+class DefaultsMetadata(Metadata):
+    """The same; there is one `CanaryDefaults` in a namespace."""
+
+    name: Literal["default"]
+
+
+class CanaryDefaults(Model):
+    """What the policies of a namespace have where they are silent; those in Serin's own namespace, for the whole cluster."""
+
+    api_version: Literal["serin.dev/v1alpha1"]
+    kind: Literal["CanaryDefaults"]
+    metadata: DefaultsMetadata
+    spec: Behaviour
 
 
 class CanaryPolicy(Model):

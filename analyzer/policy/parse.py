@@ -1,17 +1,20 @@
-"""From a plain object to a `CanaryPolicy`, or to everything that is wrong with it."""
+"""From a plain object to a `CanaryPolicy` or `CanaryDefaults`, or to everything that is wrong with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from analyzer.errors import PolicyError
 from analyzer.policy.findings import Code, Path, Problem, closest, dotted, suggest
-from analyzer.policy.model import API_VERSION, KIND, CanaryPolicy
+from analyzer.policy.model import API_VERSION, DEFAULTS_KIND, KIND, CanaryDefaults, CanaryPolicy
+from analyzer.policy.nulls import without_nulls
 from analyzer.policy.quantities import show
 from analyzer.policy.rules import check_rules
+
+_KINDS: Final = (KIND, DEFAULTS_KIND)
 
 _FOREIGN: Final = {
     "flagger.app": "Flagger's Canary",
@@ -36,13 +39,25 @@ def parse_policy(obj: Mapping[str, Any]) -> CanaryPolicy:
 
 def read_policy(obj: Mapping[str, Any]) -> CanaryPolicy | list[Problem]:
     """Read a policy, or list its problems."""
-    if (problem := check_kind(obj)) is not None:
+    return _read(CanaryPolicy, obj, kind=KIND)
+
+
+def read_defaults(obj: Mapping[str, Any]) -> CanaryDefaults | list[Problem]:
+    """Read the defaults of a namespace, or list their problems."""
+    return _read(CanaryDefaults, obj, kind=DEFAULTS_KIND)
+
+
+_Kind = TypeVar("_Kind", CanaryPolicy, CanaryDefaults)
+
+
+def _read(model: type[_Kind], obj: Mapping[str, Any], *, kind: str) -> _Kind | list[Problem]:
+    if (problem := check_kind(obj, kind=kind)) is not None:
         return [problem]
     try:
-        policy = CanaryPolicy.model_validate(dict(obj))
+        read = model.model_validate({**obj, "spec": without_nulls(obj["spec"])} if "spec" in obj else dict(obj))
     except ValidationError as error:
-        return [problem for details in error.errors(include_url=False) for problem in _translate(details)]
-    return check_rules(policy.spec) or policy
+        return [problem for details in error.errors(include_url=False) for problem in _translate(details, model)]
+    return check_rules(read.spec) or read
 
 
 def is_foreign(obj: Mapping[str, Any]) -> bool:
@@ -51,22 +66,23 @@ def is_foreign(obj: Mapping[str, Any]) -> bool:
     return group in _FOREIGN and obj.get("kind") in {"Canary", "Rollout"}
 
 
-def check_kind(obj: Mapping[str, Any]) -> Problem | None:
-    """Say what an object is if it is not a `CanaryPolicy` of a known version."""
-    kind, api_version = obj.get("kind"), obj.get("apiVersion")
-    mend = f"write `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+def check_kind(obj: Mapping[str, Any], *, kind: str = KIND) -> Problem | None:
+    """Say what an object is if it is not of this kind, in a version that Serin knows."""
+    found, api_version = obj.get("kind"), obj.get("apiVersion")
+    mend = f"write `apiVersion: {API_VERSION}` and `kind: {kind}`"
     if is_foreign(obj):
         group = str(api_version).partition("/")[0]
         message = f"this is {_FOREIGN[group]}, which Serin does not read"
         return Problem(Code.WRONG_KIND, message, f"{mend}; its target becomes `spec.target.virtualService`", ("kind",))
-    if kind is None:
+    if found is None:
         return Problem(Code.WRONG_KIND, "this object has no `kind`", mend)
-    if kind != KIND:
-        near = isinstance(kind, str) and closest(kind, [KIND]) is not None
-        message = f"there is no kind {show(kind)}" if near else f"this is a {kind}; a policy has the kind `{KIND}`"
-        return Problem(Code.WRONG_KIND, message, f"did you mean `{KIND}`?" if near else mend, ("kind",))
+    if found != kind:
+        near = closest(found, _KINDS) if isinstance(found, str) else None
+        message = f"there is no kind {show(found)}" if near else f"this is a {found}; a policy has the kind `{kind}`"
+        return Problem(Code.WRONG_KIND, message, f"did you mean `{near}`?" if near else mend, ("kind",))
     if api_version != API_VERSION:
-        message = "this policy has no `apiVersion`" if api_version is None else f"{show(api_version)} is not known"
+        what = "policy has" if kind == KIND else "object has"
+        message = f"this {what} no `apiVersion`" if api_version is None else f"{show(api_version)} is not known"
         return Problem(Code.WRONG_KIND, message, f"write `apiVersion: {API_VERSION}`", ("apiVersion",))
     return None
 
@@ -74,14 +90,14 @@ def check_kind(obj: Mapping[str, Any]) -> Problem | None:
 # --- pydantic's errors in our words -----------------------------------------------------------------------------------
 
 
-def _translate(error: ErrorDetails) -> Iterator[Problem]:
+def _translate(error: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
     path: Path = error["loc"]
     context = error.get("ctx", {})
     match error["type"]:
         case "serin":
             yield Problem(context["code"], context["message"], context["mend"], (*path, *context["at"]))
         case "extra_forbidden":
-            yield _unknown_field(path)
+            yield _unknown_field(path, model)
         case "missing":
             message = f"`{path[-1]}` is missing"
             yield Problem(Code.MISSING_FIELD, message, f"add `{path[-1]}: …`{_under(path[:-1])}", path)
@@ -95,7 +111,8 @@ def _translate(error: ErrorDetails) -> Iterator[Problem]:
         case "enum" | "literal_error":
             known = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
             message = f"{show(error['input'])} is not one of {', '.join(known)}"
-            yield Problem(Code.WRONG_VALUE, message, suggest(str(error["input"]), known), path)
+            mend = f"write `{known[0]}`" if len(known) == 1 else suggest(str(error["input"]), known)
+            yield Problem(Code.WRONG_VALUE, message, mend, path)
         case kind:
             message, mend = _wrong_type(kind, error["input"])
             yield Problem(Code.WRONG_VALUE, message, mend, path)
@@ -117,11 +134,13 @@ def _wrong_type(kind: str, value: object) -> tuple[str, str]:
     return f"{show(value)} is not {wanted}", "leave the field out to have the default" if value is None else mend
 
 
-def _unknown_field(path: Path) -> Problem:
+def _unknown_field(path: Path, model: type[BaseModel]) -> Problem:
     name = str(path[-1])
-    siblings = _fields_at(path[:-1])
+    siblings = _fields_at(model, path[:-1])
     mend = suggest(name, siblings)
-    if closest(name, siblings) is None and (places := _places().get(name)):
+    if name in _fields_at(CanaryPolicy, path[:-1]):
+        mend = f"it belongs to each {KIND}"
+    elif closest(name, siblings) is None and (places := _places(model).get(name)):
         mend = f"it belongs to `{places[0]}`"
     return Problem(Code.UNKNOWN_FIELD, f"there is no field `{name}`{_under(path[:-1])}", mend, path)
 
@@ -148,22 +167,20 @@ def _walk(model: type[BaseModel], path: Path = ()) -> Iterator[tuple[Path, type[
 
 
 @cache
-def _schema() -> dict[Path, Sequence[str]]:
+def _schema(model: type[BaseModel]) -> dict[Path, Sequence[str]]:
     """Every mapping of the schema (list positions left out), with its fields."""
-    return {
-        path: [field.alias or name for name, field in model.model_fields.items()] for path, model in _walk(CanaryPolicy)
-    }
+    return {path: [field.alias or name for name, field in inner.model_fields.items()] for path, inner in _walk(model)}
 
 
-def _fields_at(path: Path) -> Sequence[str]:
-    return _schema().get(tuple(part for part in path if not isinstance(part, int)), ())
+def _fields_at(model: type[BaseModel], path: Path) -> Sequence[str]:
+    return _schema(model).get(tuple(part for part in path if not isinstance(part, int)), ())
 
 
 @cache
-def _places() -> dict[str, list[str]]:
+def _places(model: type[BaseModel]) -> dict[str, list[str]]:
     """Field name to the mappings that have it, metadata left out."""
     places: dict[str, list[str]] = {}
-    for path, names in _schema().items():
+    for path, names in _schema(model).items():
         for name in names if path[:1] != ("metadata",) and path else ():
             places.setdefault(name, []).append(dotted(path))
     return places

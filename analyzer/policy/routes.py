@@ -4,10 +4,10 @@
 `check_weights`: a rollout in flight must stay resolvable, and so able to go back, whatever someone wrote into them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from analyzer.policy import mesh
+from analyzer.policy import delegation, mesh
 from analyzer.policy.fields import AUTO_WEIGHTS
 from analyzer.policy.findings import Code, Path, Problem, Severity, Subject, suggest
 from analyzer.policy.mesh import Object, RouteView
@@ -31,6 +31,9 @@ class RouteTarget:
         Version name → weight now, as it is in effect.
     total
         Sum of the weights; every change keeps it.
+    telemetry
+        What telemetry calls it: its name, or for a delegate's route the joined names of all that lead to it. None where it
+        cannot be told from other routes to its versions.
     """
 
     name: str | None
@@ -38,6 +41,7 @@ class RouteTarget:
     destination_index: Mapping[str, int]
     weights: Mapping[str, int]
     total: int
+    telemetry: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,32 @@ class StageTarget:
     routes: tuple[RouteTarget, ...]
     shared: bool
 
+    @property
+    def indices(self) -> frozenset[int]:
+        """The positions of its routes in `spec.http`."""
+        return frozenset(route.index for route in self.routes)
+
+    @property
+    def telemetry(self) -> frozenset[str] | None:
+        """What telemetry calls its routes; None where it cannot tell one of them from others."""
+        names = [route.telemetry for route in self.routes]
+        return None if None in names else frozenset().union(*(name for name in names if name is not None))
+
+
+Resolved = tuple[tuple[Version, Version], tuple[StageTarget, ...]]
+
 
 def resolve_routes(
-    policy: CanaryPolicy, virtual_service: Object
-) -> tuple[tuple[Version, Version], tuple[StageTarget, ...]] | list[Problem]:
-    """Resolve what the VirtualService alone can tell: the versions, and the routes of each stage."""
+    policy: CanaryPolicy, virtual_service: Object, *, others: Sequence[Object] = ()
+) -> Resolved | list[Problem]:
+    """Resolve the versions, and the routes of each stage.
+
+    `others`: all other VirtualServices that may matter: its roots, its delegates, and those that lead to the same versions.
+    What telemetry calls the routes depends on them, and whether they share their versions; never which routes there are.
+    """
     versions = resolve_versions(virtual_service, policy.spec.target, stages=policy.spec.stages)
     if isinstance(versions, list):
-        return versions
+        return _delegated(policy, virtual_service) or versions
     views = mesh.find_routes(virtual_service)
     problems: list[Problem] = []
     stages: list[StageTarget] = []
@@ -75,8 +97,31 @@ def resolve_routes(
         if isinstance(chosen, Problem):
             problems.append(chosen)
         else:
-            stages.append(_stage_target(stage.route, chosen, views=views, versions=versions))
-    return problems or (versions, tuple(stages))
+            neighbours = _neighbours(virtual_service, views, moved={view.index for view in chosen}, others=others)
+            roots = delegation.root_names(virtual_service, others)
+            stages.append(_stage_target(stage.route, chosen, neighbours=neighbours, roots=roots, versions=versions))
+    if problems:
+        return _delegated(policy, virtual_service) or problems
+    return versions, tuple(stages)
+
+
+def _delegated(policy: CanaryPolicy, virtual_service: Object) -> list[Problem]:
+    """Say that the weights are elsewhere, if routes lead elsewhere; asked where none here will do."""
+    found = delegation.delegations_of(virtual_service)
+    if not found:
+        return []
+    names = list(dict.fromkeys(d.delegate for d in found))
+    message = (
+        f"VirtualService {delegation.full_name(virtual_service)} delegates to {', '.join(names)}: the weights are there"
+    )
+    own = policy.metadata.namespace
+    there = [d for d in found if d.namespace == own]
+    mend = (
+        f"write `virtualService: {there[0].name}`"
+        if there
+        else f"write the policy into namespace {found[0].namespace}, with `virtualService: {found[0].name}`"
+    )
+    return [Problem(Code.WEIGHTS_DELEGATED, message, mend, ("spec", "target", "virtualService"))]
 
 
 def _routes_of_stage(
@@ -109,20 +154,47 @@ def _routes_of_stage(
     return chosen
 
 
+def _neighbours(
+    virtual_service: Object, views: Sequence[RouteView], *, moved: set[int], others: Sequence[Object]
+) -> list[tuple[str | None, RouteView]]:
+    """List the routes that a stage does not move, as telemetry calls them."""
+    own = [
+        (delegation.joined_name(root, view.name), view)
+        for view in views
+        if view.index not in moved
+        for root in delegation.root_names(virtual_service, others) or (None,)
+    ]
+    return [*own, *delegation.routes_beside(virtual_service, others)]
+
+
 def _stage_target(
-    name: str | None, chosen: Sequence[RouteView], *, views: Sequence[RouteView], versions: tuple[Version, Version]
+    name: str | None,
+    chosen: Sequence[RouteView],
+    *,
+    neighbours: Sequence[tuple[str | None, RouteView]],
+    roots: Sequence[str | None],
+    versions: tuple[Version, Version],
 ) -> StageTarget:
-    moved = {view.index for view in chosen}
-    keys = {version.key for version in versions}
-    others = [d.key for view in views if view.index not in moved for d in view.destinations]
+    sharing = [called for called, view in neighbours if any(view.leads_to(version.key) for version in versions)]
     return StageTarget(
         name=name,
-        routes=tuple(_route_target(view, versions) for view in chosen),
-        shared=any(key in keys for key in others),
+        routes=tuple(_route_target(view, versions, _telemetry_names(view, roots, sharing)) for view in chosen),
+        shared=bool(sharing),
     )
 
 
-def _route_target(view: RouteView, versions: tuple[Version, Version]) -> RouteTarget:
+def _telemetry_names(
+    view: RouteView, roots: Sequence[str | None], sharing: Sequence[str | None]
+) -> frozenset[str] | None:
+    """Tell what telemetry calls a route; None where it has no name, or one that a route beside it has too."""
+    names = [delegation.joined_name(root, view.name) for root in roots]
+    known = frozenset(name for name in names if name is not None)
+    # Behind a dot Istio writes the name of a match.
+    taken = any(other == name or (other or "").startswith(f"{name}.") for name in known for other in sharing)
+    return known if known and None not in names and not taken else None
+
+
+def _route_target(view: RouteView, versions: tuple[Version, Version], telemetry: frozenset[str] | None) -> RouteTarget:
     at = {version.name: view.position(version.key) for version in versions}
     index = {name: position for name, position in at.items() if position is not None}
     return RouteTarget(
@@ -131,6 +203,7 @@ def _route_target(view: RouteView, versions: tuple[Version, Version]) -> RouteTa
         destination_index=index,
         weights={name: view.destinations[position].weight for name, position in index.items()},
         total=view.total,
+        telemetry=telemetry,
     )
 
 
@@ -164,6 +237,27 @@ def check_weights(policy: CanaryPolicy, target_stages: Sequence[StageTarget]) ->
     if policy.spec.target.stable is None and heavier_version(target_stages) is None:
         message = "both versions have the same weight, so nothing tells which one is stable"
         problems.append(Problem(Code.STABLE_UNKNOWN, message, "name it: `stable: <version>`", ("spec", "target")))
+    return problems
+
+
+def check_sums(virtual_service: Object, *, known: Collection[Path] = ()) -> list[Problem]:
+    """Find weights that Istio refuses, and such as look like per cent and are none; but not at the places that are `known`."""
+    problems: list[Problem] = []
+    for view in mesh.find_routes(virtual_service):
+        path: Path = ("spec", "http", view.index, "route")
+        if len(view.destinations) < 2 or path in known:
+            continue
+        if view.total == 0:
+            message = f"the weights of {view} sum to 0, which Istio refuses"
+            problems.append(Problem(Code.WEIGHTS_SUM, message, "let them sum to 100", path, Subject.VIRTUAL_SERVICE))
+        elif view.total % 100:
+            largest = max(view.destinations, key=lambda destination: destination.weight)
+            share = 100 * largest.weight / view.total
+            message = f"the weights of {view} sum to {view.total}, so {largest.weight} is {share:.3g} % of the requests"
+            warning = Severity.WARNING
+            problems.append(
+                Problem(Code.WEIGHTS_SUM, message, "let them sum to 100", path, Subject.VIRTUAL_SERVICE, warning)
+            )
     return problems
 
 

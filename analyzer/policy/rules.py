@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from analyzer.policy.fields import steps_of
 from analyzer.policy.findings import Code, Problem, suggest
-from analyzer.policy.model import Spec
+from analyzer.policy.model import Behaviour, Spec
 from analyzer.policy.quantities import format_duration
 
 
-def check_rules(spec: Spec) -> list[Problem]:
+def check_rules(spec: Behaviour) -> list[Problem]:
     """Find what contradicts itself."""
-    problems: list[Problem] = []
-    for rule in (_target, _stages, _dwell, _alerts, _approval, _schedule):
+    problems = [*_target(spec)] if isinstance(spec, Spec) else []
+    for rule in (_stages, _dwell, _alerts, _approval, _schedule):
         problems += rule(spec)
     return problems
 
@@ -39,7 +39,7 @@ def _target(spec: Spec) -> Iterator[Problem]:
         yield _contradiction(message, suggest(target.stable, known), "target", "stable")
 
 
-def _stages(spec: Spec) -> Iterator[Problem]:
+def _stages(spec: Behaviour) -> Iterator[Problem]:
     if len(spec.stages) == 1:
         return
     seen: set[str] = set()
@@ -54,7 +54,7 @@ def _stages(spec: Spec) -> Iterator[Problem]:
             seen.add(stage.route)
 
 
-def _dwell(spec: Spec) -> Iterator[Problem]:
+def _dwell(spec: Behaviour) -> Iterator[Problem]:
     dwell = spec.judge.dwell
     if dwell.min_s > dwell.max_s:
         shortest, longest = format_duration(dwell.min_s), format_duration(dwell.max_s)
@@ -62,13 +62,13 @@ def _dwell(spec: Spec) -> Iterator[Problem]:
         yield _contradiction(message, "raise `max`, or lower `min`", "judge", "dwell", "max")
 
 
-def _alerts(spec: Spec) -> Iterator[Problem]:
+def _alerts(spec: Behaviour) -> Iterator[Problem]:
     for index, name in enumerate(spec.alerts):
         if name in spec.alerts[:index]:
             yield _contradiction(f"the receiver `{name}` is named twice", "name it once", "alerts", index)
 
 
-def _approval(spec: Spec) -> Iterator[Problem]:
+def _approval(spec: Behaviour) -> Iterator[Problem]:
     routes = [stage.route for stage in spec.stages if stage.route is not None]
     weights = sorted({weight for stage in spec.stages for weight in steps_of(stage.weights)})
     for index, point in enumerate(spec.approval):
@@ -83,7 +83,7 @@ def _approval(spec: Spec) -> Iterator[Problem]:
             yield _contradiction(f"no stage has a step of {point}", f"take one of {listed}", *place)
 
 
-def _schedule(spec: Spec) -> Iterator[Problem]:
+def _schedule(spec: Behaviour) -> Iterator[Problem]:
     if spec.schedule is not None and not spec.schedule.forward and not spec.schedule.freeze:
         message = "a schedule without `forward` and `freeze` says nothing"
         yield _contradiction(message, "write `forward: [Mon-Fri 09:00-17:00]`, or leave it out", "schedule")

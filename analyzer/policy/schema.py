@@ -1,4 +1,4 @@
-"""The JSON Schema of a policy, for editors and `serin schema`.
+"""The JSON Schemas of a policy and of defaults, for editors and `serin schema`.
 
 pydantic writes draft 2020-12. The YAML language server that editors use reads draft-07, so both are made from one
 model, which needs nothing that the older draft lacks but the name of the place of definitions.
@@ -6,10 +6,11 @@ model, which needs nothing that the older draft lacks but the name of the place 
 
 from typing import Any, Final, Literal, cast
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
-from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.model import CanaryDefaults, CanaryPolicy
 from analyzer.policy.server import SERVER_RULES
 
 Draft = Literal["draft-07", "2020-12"]
@@ -22,16 +23,26 @@ _DIALECTS: Final[dict[Draft, str]] = {
 
 def json_schema(draft: Draft = "draft-07") -> dict[str, Any]:
     """Build the schema of a policy file."""
-    schema = cast("dict[str, Any]", _without_server_rules(policy_schema()))
-    schema["$defs"]["Metadata"]["additionalProperties"] = True  # the API server's own fields
+    return _schema(CanaryPolicy, draft)
+
+
+def defaults_schema(draft: Draft = "draft-07") -> dict[str, Any]:
+    """Build the schema of a file with `CanaryDefaults`."""
+    return _schema(CanaryDefaults, draft)
+
+
+def _schema(kind: type[BaseModel], draft: Draft) -> dict[str, Any]:
+    schema = cast("dict[str, Any]", _without_server_rules(kind_schema(kind)))
+    for name in {"Metadata", "DefaultsMetadata"} & schema["$defs"].keys():
+        schema["$defs"][name]["additionalProperties"] = True  # the API server's own fields
     if draft == "draft-07":
         schema = cast("dict[str, Any]", _older(schema))
     return {"$schema": _DIALECTS[draft], **schema}
 
 
-def policy_schema() -> dict[str, Any]:
+def kind_schema(kind: type[BaseModel]) -> dict[str, Any]:
     """Build the schema as the model has it, rules for the API server included."""
-    return CanaryPolicy.model_json_schema(by_alias=True, schema_generator=_Generator)
+    return kind.model_json_schema(by_alias=True, schema_generator=_Generator)
 
 
 def _without_server_rules(value: object) -> object:

@@ -79,7 +79,7 @@ def resolve_workload(
         return problems or VersionTarget(version.name, version.host, version.subset, name, labels)
     if service is None:
         message = f"there is no Service for {version.host}, so its pods are unknown"
-        mend = "create the Service, or name the Deployments in `target.deployments`"
+        mend = _service_mend(version.host)
         problems.append(Problem(Code.SERVICE_MISSING, message, mend, where))
     if problems:
         return problems
@@ -94,6 +94,13 @@ def resolve_workload(
     return [
         Problem(Code.DEPLOYMENT_MISSING, message, "label its pod template, or name both in `target.deployments`", where)
     ]
+
+
+def _service_mend(host: str) -> str:
+    name, _, rest = host.partition(".")
+    if rest and "." not in rest:
+        return f"Istio completes only names without a dot: write `{name}`, or `{host}.{mesh.CLUSTER_DOMAIN}`"
+    return "create the Service, or name the Deployments in `target.deployments`"
 
 
 def check_workloads(first: VersionTarget, second: VersionTarget) -> list[Problem]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.app.daemon import WATCHED
+from analyzer.app.decisions import Decisions
 from analyzer.app.history.lessons import PodTelemetry
 from analyzer.app.judging import JudgeAnswer, Judging
 from analyzer.app.metrics import Metrics
@@ -13,7 +14,9 @@ from analyzer.app.reconcile import Reconciler, TurnResult
 from analyzer.app.writer import Services
 from analyzer.core.rollout import Phase, RolloutState
 from analyzer.errors import SerinError
+from analyzer.policy.delegation import leads_to
 from analyzer.ports import (
+    VIRTUAL_SERVICE,
     Alert,
     Cluster,
     Kind,
@@ -46,6 +49,9 @@ class ListedView:
 
     def get(self, ref: Ref) -> Object | None:
         return self._objects.get(ref)
+
+    def leading_to(self, name: str) -> list[Object]:
+        return [obj for obj in self.list(VIRTUAL_SERVICE) if name in leads_to(obj)]
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         return [o for ref, o in self._objects.items() if ref.kind == kind and namespace in {None, ref.namespace}]
@@ -103,6 +109,7 @@ class Loop:
     alerts: list[Alert] = field(default_factory=list)
     life: Incarnation | None = None
     pods: PodTelemetry | None = None
+    decisions: Callable[[], Decisions] = Decisions
 
     def begin_life(self) -> Incarnation:
         cluster = FaultyCluster(self.mesh.cluster, self._decide)
@@ -118,6 +125,7 @@ class Loop:
             outbox=outbox,
             metrics=metrics,
             checkpoint_s=self.checkpoint_s,
+            decisions=self.decisions(),
         )
         telemetry = CountedTelemetry(FakeTelemetry(self.mesh.clock, self.mesh.window), cluster)
         self.life = Incarnation(

@@ -125,7 +125,7 @@ class ModelMesh:
     def weights(self) -> dict[str, int]:
         """Return the route's weights now."""
         route = self.read(ROUTE)["spec"]["http"][0]["route"]
-        return {entry["destination"]["subset"]: entry.get("weight", 0) for entry in route}
+        return {version_of(entry["destination"]): entry.get("weight", 0) for entry in route}
 
     def set_weights(self, v1: int, v2: int) -> None:
         """Change the weights by hand."""
@@ -141,13 +141,16 @@ class ModelMesh:
         self.clock.advance(SCRAPE_S)
         if self.istiod_up:
             self.in_effect = self.weights()
+        self._serve()
+        for labels, value in self.counters.items():
+            self.samples[labels].append((self.clock.now_s(), value))
+
+    def _serve(self) -> None:
         total = sum(self.in_effect.values())
         for version, weight in self.in_effect.items():
             requests = round(self.requests_per_s * SCRAPE_S * weight / total)
             self.served[version] += requests
             self._count(version, requests)
-        for labels, value in self.counters.items():
-            self.samples[labels].append((self.clock.now_s(), value))
 
     def _count(self, version: str, requests: int) -> None:
         behaviour = self.behaviours[version]
@@ -163,8 +166,7 @@ class ModelMesh:
             key = self._labels("istio_request_duration_milliseconds_bucket", version, response_code="200", le=edge)
             self.counters[key] += requests - above
 
-    @staticmethod
-    def _labels(name: str, version: str, **more: str) -> Labels:
+    def _labels(self, name: str, version: str, **more: str) -> Labels:
         labels = {
             "__name__": name,
             "job": "gateway",
@@ -190,6 +192,11 @@ class ModelMesh:
 
     def _batch(self, query: TelemetryQuery, name: str) -> SeriesBatch:
         return _columns(query, {labels: s for labels, s in self.samples.items() if dict(labels)["__name__"] == name})
+
+
+def version_of(destination: Mapping[str, str]) -> str:
+    """Name the version of a destination: its subset, or what follows in the host `helloworld-VERSION`."""
+    return destination.get("subset") or destination["host"].partition(".")[0].removeprefix("helloworld-")
 
 
 def _columns(query: TelemetryQuery, series: Mapping[Labels, list[tuple[float, float]]]) -> SeriesBatch:

@@ -462,6 +462,27 @@ def test_the_end_of_an_object_that_was_made_again_is_no_news() -> None:
     assert mirror.objects() == []
 
 
+def test_what_is_found_by_a_word_is_what_has_it_now() -> None:
+    rng = random.Random(1)
+    mirror = Mirror(SERVICE, lambda obj: obj["words"])
+    seen = 0
+    for version in range(1, 400):
+        name, words = rng.choice("abc"), rng.sample("xyz", rng.randrange(4))
+        obj = {"metadata": {"namespace": "shop", "name": name, "resourceVersion": str(version)}, "words": words}
+        match rng.randrange(6):
+            case 0:
+                mirror.absorb(Change(ChangeType.DELETED, obj))
+            case 1:
+                mirror.replace(Listing(rng.sample([obj, *mirror.objects()], 1), str(version)))
+            case _:
+                mirror.put(obj)
+        for word in "xyz":
+            there = [obj for obj in mirror.objects() if word in obj["words"]]
+            assert mirror.find(word) == there
+            seen += len(there)
+    assert seen > 100
+
+
 def watch_never(_number: int, method: str, _phase: Phase) -> BaseException | None:
     return Hung() if method == "watch" else None
 

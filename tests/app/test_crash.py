@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from analyzer.errors import ClusterUnavailable, OutcomeUnknown, WriteRefused
 from analyzer.ports import EVENT
+from tests.app.decision_log import again, logged
 from tests.app.loop import Loop
 from tests.app.model import NAMESPACE, POLICY, Behaviour, ModelMesh
 from tests.app.test_turns import QUICK, quick_mesh
@@ -124,6 +125,7 @@ class Disturbed(RuleBasedStateMachine):
         self.bad = bad
         self.mesh.behaviours["v2"] = self._behaviour()
         self.loop = Loop(self.mesh)
+        self.log = logged(self.loop)
 
     def _behaviour(self) -> Behaviour:
         return Behaviour(error_rate=0.2 if self.bad else 0.001)
@@ -189,6 +191,7 @@ class Disturbed(RuleBasedStateMachine):
             assert (status["phase"], self.mesh.weights()["v2"]) == ("RolledBack", 0), status["message"]
         else:
             assert status["phase"] == "Promoted", status["message"]
+        again(self.log.lines)  # and all of it follows from what was seen
 
 
 def test_whatever_happens_every_release_comes_to_its_right_end() -> None:

@@ -20,10 +20,15 @@ def ask(loop: Loop, verb: Verb, *, id: str = "00c0ffee", rollout: str | None = N
         by="alice",
         why="odd logs",
         at="2026-11-28T13:00:00Z",
-        rollout=loop.state.rollout if rollout is None else rollout,
+        rollout=shown_rollout(loop) if rollout is None else rollout,
         **more,
     )
     annotate(loop, render_request(request))
+
+
+def shown_rollout(loop: Loop) -> str:
+    canary = status(loop).get("canary") or {}
+    return f"{canary['version']}@{canary['revision']}" if canary.get("version") else ""
 
 
 def annotate(loop: Loop, text: str) -> None:

@@ -17,7 +17,8 @@ import yaml
 from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.memory import MemoryCluster
 from analyzer.cli.people.document import Format
-from analyzer.cli.people.explain import explanation, explanation_document, know, read
+from analyzer.cli.people.explain import explanation, know, read
+from analyzer.cli.people.explained import explanation_document
 from analyzer.cli.people.policies import ago, look, near
 from analyzer.cli.people.reach import Exit, Place, Stopped
 from analyzer.cli.people.screen import Screen, printable, wants_colour

@@ -21,7 +21,7 @@ from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
-from tests.cluster.crd import build_policy_crd
+from tests.cluster.crd import build_crds
 from tests.cluster.enter import INSIDE
 from tests.cluster.eyes import Eyes
 from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
@@ -174,8 +174,9 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[Replicas]:
     """Serin's replicas; none runs yet. They share a Lease that no other test has."""
-    await bed.apply([build_namespace(LEASE_NAMESPACE), build_policy_crd()])
-    await bed.kubectl("wait", "--for=condition=Established", f"crd/{build_policy_crd()['metadata']['name']}")
+    await bed.apply([build_namespace(LEASE_NAMESPACE), *build_crds()])
+    names = [f"crd/{crd['metadata']['name']}" for crd in build_crds()]
+    await bed.kubectl("wait", "--for=condition=Established", *names)
     replicas = Replicas(bed, receiver=receiver, directory=tmp_path, lease=f"serin-{secrets.token_hex(3)}")
     yield replicas
     await bed.heal()

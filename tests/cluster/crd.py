@@ -1,17 +1,14 @@
-"""The CanaryPolicy's CRD, as the cluster tests install it."""
+"""The CRDs of Serin's kinds, as users install them and the cluster tests do."""
 
 from pathlib import Path
 from typing import Final
 
 from analyzer.policy.load import load_objects
 from analyzer.ports import Object
-from tests.cluster.api.apiserver import MINIMAL_POLICY_CRD
 
-DEPLOYED: Final = Path(__file__).parents[2] / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
+_FOLDER: Final = Path(__file__).parents[2] / "deploy" / "crd"
 
 
-def build_policy_crd() -> Object:
-    """Give the one that users install; where there is none, one that lets everything pass."""
-    if not DEPLOYED.exists():
-        return MINIMAL_POLICY_CRD
-    return load_objects([DEPLOYED])[0]
+def build_crds() -> list[Object]:
+    """Give the definitions of `CanaryPolicy` and `CanaryDefaults`."""
+    return load_objects(sorted(_FOLDER.glob("*.serin.dev.yaml")))

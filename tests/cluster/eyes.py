@@ -34,7 +34,7 @@ class Eyes:
         async for news in self._kube.follow(_PATHS["VirtualService"]):
             for obj in _objects(news):
                 self.annotations[obj["metadata"]["namespace"]] = obj["metadata"].get("annotations", {})
-                route = obj["spec"]["http"][-1]["route"]
+                route = obj["spec"]["http"][-1].get("route", [])
                 _note(self.weights[obj["metadata"]["namespace"]], tuple(part.get("weight", 100) for part in route))
 
     async def _watch_statuses(self) -> None:

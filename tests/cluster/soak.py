@@ -25,7 +25,7 @@ from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import API_URL, Places
-from tests.cluster.crd import build_policy_crd
+from tests.cluster.crd import build_crds
 from tests.cluster.enter import INSIDE
 from tests.cluster.enter import main as enter
 from tests.cluster.eyes import Eyes
@@ -147,8 +147,9 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         places = Places.of(directory)
         session = await stack.enter_async_context(trusting_session(places))
         bed = Bed(places, session)
-        await bed.apply([build_namespace(LEASE_NAMESPACE), build_policy_crd()])
-        await bed.kubectl("wait", "--for=condition=Established", f"crd/{build_policy_crd()['metadata']['name']}")
+        await bed.apply([build_namespace(LEASE_NAMESPACE), *build_crds()])
+        names = [f"crd/{crd['metadata']['name']}" for crd in build_crds()]
+        await bed.kubectl("wait", "--for=condition=Established", *names)
         receiver = await stack.enter_async_context(Receiver())
         replicas = Replicas(bed, receiver=receiver, directory=directory, lease=f"serin-{secrets.token_hex(3)}")
         stack.push_async_callback(replicas.close)

@@ -25,12 +25,13 @@ from analyzer.core.rollout import (
     RolloutState,
     Urgency,
 )
-from analyzer.policy.crd import crd
+from analyzer.policy.crd import crd, defaults_crd
 from analyzer.policy.crd.structural import structural
-from analyzer.policy.crd.text import crd_text
+from analyzer.policy.crd.text import crd_text, defaults_crd_text
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
+PUBLISHED_DEFAULTS = PUBLISHED.with_name("canarydefaults.serin.dev.yaml")
 FORBIDDEN = {
     "$ref", "$defs", "definitions", "const", "oneOf", "uniqueItems", "patternProperties", "propertyNames", "prefixItems",
     "discriminator", "title", "examples", "default", "exclusiveMinimum", "exclusiveMaximum",
@@ -38,8 +39,8 @@ FORBIDDEN = {
 """What a structural schema may not have; and defaults, which the server would write into the user's object."""
 
 
-def whole() -> dict[str, Any]:
-    schema: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+def whole(definition: dict[str, Any] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = (definition or crd())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 
 
@@ -53,12 +54,25 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
             yield from nodes(schema[keyword], f"{path}[]")
 
 
-def test_the_published_definition_is_current() -> None:
+def test_the_published_definitions_are_current() -> None:
     assert PUBLISHED.read_text() == crd_text(), f"write it anew: serin schema --crd > {PUBLISHED.relative_to(ROOT)}"
+    assert PUBLISHED_DEFAULTS.read_text() == defaults_crd_text(), "write it anew: serin schema --crd --defaults > …"
 
 
-def test_the_schema_is_structural() -> None:
-    for path, node in nodes(whole()):
+def test_defaults_have_all_of_a_policy_but_its_target_and_status() -> None:
+    policy, defaults = whole()["properties"], whole(defaults_crd())["properties"]
+    assert policy.keys() - defaults.keys() == {"status"}
+    rules = {"x-kubernetes-validations"}
+    fields, fewer = policy["spec"], defaults["spec"]
+    assert fields["properties"].keys() - fewer["properties"].keys() == {"target"}
+    assert {name: node for name, node in fields["properties"].items() if name != "target"} == fewer["properties"]
+    assert {key: fields.get(key) for key in rules} == {key: fewer.get(key) for key in rules}
+    assert "required" not in fewer
+
+
+@pytest.mark.parametrize("definition", [crd(), defaults_crd()], ids=["policy", "defaults"])
+def test_the_schema_is_structural(definition: dict[str, Any]) -> None:
+    for path, node in nodes(whole(definition)):
         assert not FORBIDDEN & node.keys(), path
         assert "type" in node or node.keys() & {
             "x-kubernetes-preserve-unknown-fields",

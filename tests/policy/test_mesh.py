@@ -35,7 +35,7 @@ def route(name: str | None = None, *, match: bool = False, **weights: int | None
 
 
 def virtual_service(*http: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"http": list(http)} | spec}
+    return {"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"hosts": ["shop"], "http": list(http)} | spec}
 
 
 def resolved(made: CanaryPolicy, *http: dict[str, Any]) -> tuple[tuple[Version, Version], tuple[StageTarget, ...]]:
@@ -126,6 +126,19 @@ def test_a_route_that_stays_makes_telemetry_per_route_necessary() -> None:
     assert stage.shared
 
 
+def test_requests_to_the_host_without_a_subset_come_to_both_versions() -> None:
+    bare = {"match": [{"uri": {"prefix": "/raw"}}], "route": [{"destination": {"host": "shop"}}]}
+    _, (stage,) = resolved(policy(), bare, route("b", v1=90, v2=10))
+    assert stage.shared
+
+
+def test_a_subset_of_a_host_that_is_a_version_is_that_version() -> None:
+    split = {"name": "a", "route": [{"destination": {"host": f"shop-{v}"}, "weight": 50} for v in ("v1", "v2")]}
+    part = {"route": [{"destination": {"host": "shop-v2", "subset": "beta"}}]}
+    _, (stage,) = resolved(policy({"versions": ["shop-v1", "shop-v2"]}), part, split)
+    assert stage.shared
+
+
 def test_each_stage_has_its_route() -> None:
     made = policy({}, {"route": "a"}, {"route": "b"})
     _, stages = resolved(made, route("a", match=True, v1=50, v2=50), route("b", v1=100, v2=0))
@@ -175,7 +188,6 @@ def test_a_missing_route_suggests_the_one_meant() -> None:
     [
         ({"tcp": [{}]}, Code.UNSUPPORTED_ROUTE),
         ({"tls": [{}]}, Code.UNSUPPORTED_ROUTE),
-        ({"http": [{"delegate": {"name": "x"}}]}, Code.UNSUPPORTED_ROUTE),
         ({"http": [route("a", v1=None), route("a", v2=None)]}, Code.DUPLICATE_ROUTE),
         ({"http": [{"route": route(v1=1)["route"] * 2}]}, Code.DUPLICATE_DESTINATION),
     ],

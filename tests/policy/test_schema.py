@@ -1,19 +1,20 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from analyzer.policy.findings import Code
+from analyzer.policy.findings import Code, Problem
 from analyzer.policy.load import load_documents, load_objects
-from analyzer.policy.model import CanaryPolicy
-from analyzer.policy.parse import parse_policy, read_policy
-from analyzer.policy.schema import Draft, json_schema
+from analyzer.policy.model import CanaryDefaults, CanaryPolicy
+from analyzer.policy.parse import parse_policy, read_defaults, read_policy
+from analyzer.policy.schema import Draft, defaults_schema, json_schema
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "policies" / "schema" / "canarypolicy.schema.json"
+PUBLISHED_DEFAULTS = PUBLISHED.with_name("canarydefaults.schema.json")
 
 
 def nodes(value: object) -> Iterator[dict[str, Any]]:
@@ -23,9 +24,13 @@ def nodes(value: object) -> Iterator[dict[str, Any]]:
         yield from nodes(item)
 
 
-def test_the_published_schema_is_current() -> None:
+def test_the_published_schemas_are_current() -> None:
     expected = json.dumps(json_schema("draft-07"), indent=2, ensure_ascii=False) + "\n"
     assert PUBLISHED.read_text() == expected, "write it anew: serin schema > policies/schema/canarypolicy.schema.json"
+    expected = json.dumps(defaults_schema("draft-07"), indent=2, ensure_ascii=False) + "\n"
+    assert PUBLISHED_DEFAULTS.read_text() == expected, (
+        "write it anew: serin schema --defaults > …/canarydefaults.schema.json"
+    )
 
 
 @pytest.mark.parametrize(("draft", "place"), [("draft-07", "definitions"), ("2020-12", "$defs")])
@@ -67,11 +72,14 @@ def test_the_example_says_what_the_defaults_are() -> None:
     assert policy == defaults
 
 
-def test_examples_point_editors_to_the_schema() -> None:
-    for path in (ROOT / "policies" / "examples").glob("*/policy.yaml"):
+@pytest.mark.parametrize(("files", "schema"), [("*/policy.yaml", PUBLISHED), ("defaults/*.yaml", PUBLISHED_DEFAULTS)])
+def test_examples_point_editors_to_the_schema(files: str, schema: Path) -> None:
+    paths = list((ROOT / "policies" / "examples").glob(files))
+    assert paths
+    for path in paths:
         modeline = path.read_text().splitlines()[0]
         relative = modeline.removeprefix("# yaml-language-server: $schema=")
-        assert (path.parent / relative).resolve() == PUBLISHED
+        assert (path.parent / relative).resolve() == schema
 
 
 # --- by a validator ---------------------------------------------------------------------------------------------------
@@ -81,37 +89,47 @@ BEYOND_A_SCHEMA = {Code.CONTRADICTION, Code.WEIGHTS, Code.WRONG_VALUE}
 """What a schema cannot say, wholly or in part: fields that depend on each other, an order, a range of a percentage."""
 
 
-def policies_in(path: Path) -> list[dict[str, Any]]:
+class Validated(NamedTuple):
+    """A kind by its schema and by its model."""
+
+    schema: Callable[[Draft], dict[str, Any]]
+    read: Callable[[dict[str, Any]], CanaryPolicy | CanaryDefaults | list[Problem]]
+
+
+KINDS = {
+    "CanaryPolicy": Validated(json_schema, read_policy),
+    "CanaryDefaults": Validated(defaults_schema, read_defaults),
+}
+
+
+def ours_in(path: Path) -> list[dict[str, Any]]:
     documents = load_documents(path.read_text(), file=str(path)).documents
-    return [item.value for document in documents for item in document.items() if is_policy(item.value)]
-
-
-def is_policy(value: object) -> bool:
-    return isinstance(value, dict) and value.get("kind") == "CanaryPolicy"
+    values = [item.value for document in documents for item in document.items()]
+    return [value for value in values if isinstance(value, dict) and value.get("kind") in KINDS]
 
 
 @pytest.mark.parametrize("draft", VALIDATORS)
-def test_the_schema_is_one(draft: Draft) -> None:
-    VALIDATORS[draft].check_schema(json_schema(draft))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schema_is_one(kind: str, draft: Draft) -> None:
+    VALIDATORS[draft].check_schema(KINDS[kind].schema(draft))
 
 
 @pytest.mark.parametrize("draft", VALIDATORS)
 def test_the_examples_are_valid(draft: Draft) -> None:
-    validator = VALIDATORS[draft](json_schema(draft))
-    found = [obj for path in (ROOT / "policies" / "examples").glob("*/policy.yaml") for obj in policies_in(path)]
-    assert found
+    found = [obj for path in (ROOT / "policies" / "examples").glob("*/*.yaml") for obj in ours_in(path)]
+    assert {obj["kind"] for obj in found} == set(KINDS)
     for obj in found:
-        validator.validate(obj)
+        VALIDATORS[draft](KINDS[obj["kind"]].schema(draft)).validate(obj)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "policies" / "fixtures").glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("draft", VALIDATORS)
 def test_the_schema_refuses_only_what_the_model_refuses(draft: Draft, path: Path) -> None:
-    validator = VALIDATORS[draft](json_schema(draft))
-    for obj in policies_in(path):
-        read = read_policy(obj)
-        refused = not validator.is_valid(obj)
-        if isinstance(read, CanaryPolicy):
+    for obj in ours_in(path):
+        schema, read_as = KINDS[obj["kind"]]
+        validator = VALIDATORS[draft](schema(draft))
+        read, refused = read_as(obj), not validator.is_valid(obj)
+        if not isinstance(read, list):
             assert not refused, list(validator.iter_errors(obj))
         elif not {problem.code for problem in read} <= BEYOND_A_SCHEMA:
             assert refused, read

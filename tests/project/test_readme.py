@@ -42,7 +42,7 @@ def test_the_policy_it_explains_is_valid_and_has_the_defaults_it_claims() -> Non
 
 
 def test_the_lint_output_it_shows_is_what_lint_prints() -> None:
-    example = next(block for block in blocks("console") if "serin lint" in block)
+    example = next(block for block in blocks("console") if "serin lint policies" in block)
     command, _, expected = example.partition("\n")
     file = command.split()[-1]
     result = subprocess.run(
@@ -68,3 +68,25 @@ def test_it_names_every_package_of_the_layout() -> None:
     packages = {path.parent.name for path in (ROOT / "analyzer").glob("*/__init__.py")} - {"core"}
     for package in packages:
         assert f"analyzer/{package}" in README
+
+
+def test_the_first_policy_is_written_linted_planned_and_committed_in_an_empty_folder(tmp_path: Path) -> None:
+    """Its own commands, up to the cluster; `kubectl get` is the example's manifests."""
+    section = README[README.index("## Your first policy") :]
+    block = re.findall(r"```console\n(.*?)```", section, re.DOTALL)[0]
+    commands = [line.removeprefix("$ ").partition("   ")[0] for line in block.splitlines()]
+    before = commands[: next(at for at, command in enumerate(commands) if command.startswith("kubectl apply"))]
+    assert [command.split()[0] for command in before] == ["git", "kubectl", "serin", "serin", "serin", "git"]
+    manifests = [p for p in (ROOT / "policies/examples/helloworld").glob("*.yaml") if p.name != "policy.yaml"]
+    (tmp_path / "mesh.yaml").write_text("\n---\n".join(path.read_text() for path in sorted(manifests)))
+    script = "\n".join(command for command in before if not command.startswith("kubectl"))
+    env = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@example", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example",
+    }  # fmt: skip
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    log = subprocess.run(["git", "show", "--stat", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "policy.yaml" in log.stdout

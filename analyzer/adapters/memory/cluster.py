@@ -27,6 +27,7 @@ from analyzer.ports import Change, Clock, Kind, Listing, Object, PatchOperation,
 KINDS: Final = frozenset(
     {
         ports.CANARY_POLICY,
+        ports.CANARY_DEFAULTS,
         ports.VIRTUAL_SERVICE,
         ports.DESTINATION_RULE,
         ports.SERVICE,
@@ -47,7 +48,7 @@ class MemoryCluster:
     clock
         Gives creation times.
     kinds
-        What the server serves. All but Event and Lease have a status.
+        What the server serves. All but Event, Lease and CanaryDefaults have a status.
     history
         How many writes back a watch can begin.
     bookmark_s, watch_s

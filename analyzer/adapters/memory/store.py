@@ -15,9 +15,9 @@ from analyzer.adapters.memory.events import check_event
 from analyzer.adapters.memory.journal import Journal
 from analyzer.adapters.memory.json_patch import Json, same_json
 from analyzer.errors import ConflictError, ObjectMissing, WriteRefused
-from analyzer.ports import EVENT, LEASE, ChangeType, Clock, Kind, Object, Ref
+from analyzer.ports import CANARY_DEFAULTS, EVENT, LEASE, ChangeType, Clock, Kind, Object, Ref
 
-_WITHOUT_STATUS: Final = frozenset({EVENT, LEASE})
+_WITHOUT_STATUS: Final = frozenset({CANARY_DEFAULTS, EVENT, LEASE})
 _UIDS: Final = uuid.UUID("6f0f4f4e-8f5c-4f0e-9d0a-5a3b1c7e2d11")  # the space of uuid5; any constant would do
 
 

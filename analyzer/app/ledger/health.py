@@ -7,6 +7,13 @@ from analyzer.app.ledger.types import EXPECTED_INTERVALS, MAX_WINDOW_S, Demand, 
 STALE_S: Final = 10.0
 """Beyond so many seconds and `EXPECTED_INTERVALS`, samples are old."""
 
+APPLY_TELEMETRY: Final = "kubectl apply -f deploy/telemetry/telemetry.yaml"
+SHOW_ROUTE_NAMES: Final = (
+    "kubectl exec -n istio-system deploy/istio-ingressgateway -c istio-proxy -- pilot-agent request GET stats/prometheus"
+    ' | grep -o \'route_name="[^"]*"\' | sort -u'
+)
+"""The ingress gateway of Istio's own installation; any other proxy that calls the versions will do."""
+
 
 def assess_health(
     demand: Demand,
@@ -22,6 +29,8 @@ def assess_health(
 
     `known`: a series of either version is there, on whatever route. `labelled`: one of them names its route.
     """
+    if demand.routes is not None and not demand.routes:
+        return Health(fresh=False, reason="RouteUnnamed", message=_unnamed(demand), newest_s=newest_s)
     if known and demand.routes is not None and not labelled:
         return Health(fresh=False, reason="RouteLabelMissing", message=_route_missing(demand), newest_s=newest_s)
     if newest_s is None:
@@ -63,13 +72,21 @@ def _stale(demand: Demand, age_s: float, interval_s: float) -> str:
     )
 
 
+def _unnamed(demand: Demand) -> str:
+    return (
+        f"{demand.key}: other routes lead to {_versions(demand)} too, and a route of this stage has lost the name by which"
+        " telemetry told its users from the others. Give it a `name` that no other route has; for a delegate, see that the"
+        " root is there"
+    )
+
+
 def _route_missing(demand: Demand) -> str:
     routes = _routes(demand.routes or frozenset())
     return (
         f"{demand.key}: the metrics of {_versions(demand)} have no label route_name, so users on {routes} cannot be told"
         " from all the others, and comparing the versions would compare different users."
-        " Apply the Telemetry resource with tagOverrides route_name: xds.route_name (see deploy/telemetry), or judge all"
-        " routes together"
+        f" Mend it with `{APPLY_TELEMETRY}` (tagOverrides route_name: xds.route_name),"
+        f" and see that it works with `{SHOW_ROUTE_NAMES}`: it lists {routes}; or judge all routes together, in one stage"
     )
 
 

@@ -8,7 +8,8 @@ Modules:
     table       columns that fit
     status      all rollouts, also live
     explain     one rollout: why here, why not further
-    document    the same for machines
+    explained   the same for machines
+    document    a policy for machines
     ask         pause, resume, retry, promote, abort
     complete    names for the shell
 """

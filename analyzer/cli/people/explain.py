@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analyzer.app.plan import judge_settings, rollout_plan
-from analyzer.app.status import StatusUnreadable, evidence_summary, read_status, timestamp
-from analyzer.cli.people.document import rollout_document, written
+from analyzer.app.status import StatusUnreadable, read_status, timestamp
+from analyzer.cli.people.document import written
 from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, text_of, whole_of
 from analyzer.cli.people.reach import Connector, Exit, Place, Stopped, find, reach
 from analyzer.cli.people.screen import Screen, printable
 from analyzer.cli.people.table import Column, table, wrapped
-from analyzer.core.judge.outlook import SURE, Found, Need
-from analyzer.core.judge.types import Evidence, Rates
+from analyzer.core.judge.types import Rates
 from analyzer.core.rollout import IN_FLIGHT, HoldReason, Phase, RolloutPlan, RolloutState, explain, wording
 from analyzer.core.rollout.outlook import Outlook, judged_again, look_out
 from analyzer.core.rollout.weights import show
@@ -59,6 +58,8 @@ def explain_policy(
     obj = asyncio.run(read(place, name, connector))
     known = know(obj, now_s=clock.now_s())
     if output != "text":
+        from analyzer.cli.people.explained import explanation_document
+
         screen.say(written(explanation_document(known), output))
         return Exit.OK
     for line in explanation(known, screen):
@@ -142,7 +143,7 @@ def _sections(known: Known, screen: Screen) -> list[tuple[str, list[str]]]:
         return [("What you can do", _commands(known, screen))]
     next_step = explain.next_step(plan, state, outlook)
     title = f"Why not {next_step}" if next_step else "What is next"
-    last = _last_step(known) if state.phase in {Phase.PROGRESSING, Phase.BAKING} else ""
+    last = last_step(known) if state.phase in {Phase.PROGRESSING, Phase.BAKING} else ""
     here = [printable(explain.why_here(plan, state, last_step=last))]
     further = [printable(line) for line in explain.why_not_next(plan, state, outlook)]
     return [
@@ -162,9 +163,9 @@ def _told(sentences: Sequence[str], screen: Screen) -> list[str]:
     return [line for sentence in sentences if sentence for line in wrapped(sentence, screen, indent="  ")]
 
 
-def _last_step(known: Known) -> str:
+def last_step(known: Known) -> str:
     """Give what was said when the weights changed last in this rollout."""
-    for entry in reversed(_entries(known)):
+    for entry in reversed(entries_of(known)):
         if entry.get("reason") == "RolloutStarted":
             break
         if entry.get("reason") == "WeightAdvanced":
@@ -172,7 +173,8 @@ def _last_step(known: Known) -> str:
     return ""
 
 
-def _entries(known: Known) -> list[Mapping[str, Any]]:
+def entries_of(known: Known) -> list[Mapping[str, Any]]:
+    """Give the history of the status, oldest first."""
     entries = known.status.get("history")
     return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
@@ -290,7 +292,7 @@ def _asked(said: Mapping[str, Any], now_s: float) -> str:
 
 def _history(known: Known, screen: Screen) -> list[str]:
     lines = []
-    for entry in _entries(known)[-_HISTORY:]:
+    for entry in entries_of(known)[-_HISTORY:]:
         age = ago(seconds_of(text_of(entry, "at")), now_s=known.now_s)
         lines += wrapped(
             f"{text_of(entry, 'at')} ({age} ago) {text_of(entry, 'reason')}: {text_of(entry, 'message')}",
@@ -345,56 +347,3 @@ def _commands(known: Known, screen: Screen) -> list[str]:
 
 def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
-
-
-# --- for machines -----------------------------------------------------------------------------------------------------
-
-
-def explanation_document(known: Known) -> dict[str, Any]:
-    """Write the same for machines: the rollout's document, with what lies ahead. Documented in the README."""
-    state, plan, outlook = known.state, known.plan, known.outlook
-    return {
-        **rollout_document(known.obj),
-        "evidence": evidence_summary(state.evidence) or known.status.get("evidence"),
-        "whyHere": explain.why_here(plan, state, last_step=_last_step(known)) if known.status else None,
-        "whyNotNext": explain.why_not_next(plan, state, outlook),
-        "judgedUntil": None if state.judged_until_s is None else timestamp(state.judged_until_s),
-        "outlook": None if outlook is None else _outlook_document(outlook, state.evidence),
-        "history": list(_entries(known)),
-        "commands": [command for command, _ in commands_for(known)],
-    }
-
-
-def _outlook_document(outlook: Outlook, evidence: Evidence | None) -> dict[str, Any]:
-    return {
-        "nextWeights": list(outlook.following),
-        "watchLeftSeconds": round(outlook.watch_left_s, 1),
-        "inconclusiveInSeconds": None if outlook.patience_left_s is None else round(outlook.patience_left_s, 1),
-        "stepSeconds": None if evidence is None else round(evidence.step_seconds, 1),
-        "canaryRequestsPerSecond": None if outlook.canary_rps is None else round(outlook.canary_rps, 3),
-        "lackingProof": None if outlook.lacking is None else {k: round(v, 3) for k, v in outlook.lacking.items()},
-        "ifHarmless": _need_document(outlook.if_harmless),
-        "asSoFar": _need_document(outlook.as_so_far),
-        "foundByNow": _found_document(outlook.found),
-    }
-
-
-def _need_document(need: Need | None) -> dict[str, Any] | None:
-    if need is None:
-        return None
-    return {
-        "verdict": need.verdict.value,
-        "seconds": round(need.seconds, 1),
-        "canaryRequests": need.canary_requests,
-    }
-
-
-def _found_document(found: Found | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "chance": SURE,
-        "errorRate": None if found.error_rate is None else float(f"{found.error_rate:.3g}"),
-        "stableErrorRate": float(f"{found.stable_error_rate:.3g}"),
-        "timesSlower": None if found.slower is None else round(found.slower, 3),
-    }

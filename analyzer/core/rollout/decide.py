@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from analyzer.core.judge.types import Assessment, Evidence, Step, Verdict
+from analyzer.core.judge.types import Evidence, Step, Verdict
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.hearing import hear, promote
 from analyzer.core.rollout.model import (
@@ -23,6 +23,7 @@ from analyzer.core.rollout.model import (
     Weights,
 )
 from analyzer.core.rollout.notices import tell, tell_once, untell
+from analyzer.core.rollout.passed import harm_to_those_who_passed
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
 from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse, report
@@ -116,19 +117,24 @@ def _decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollo
     if state.phase is Phase.ROLLING_BACK:
         returning = replace(state, returning_s=state.returning_s + snapshot.elapsed_s)
         return _roll_back(plan, returning, live)
-    state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot.assessment)
+    state = _take_in(watch_telemetry(plan, _standing(state, snapshot), snapshot), snapshot)
     if len(state.weights) != len(plan.stages):
         # The policy's stages were edited: what is there is adopted, with new evidence.
         state = begin(replace(state, phase=Phase.IDLE), target, stable=state.stable)
     if state.phase is Phase.PENDING:
         return _wait_for_canary(plan, state, snapshot, target, canary)
-    lost = _traffic_to_take_away(plan, state, target, canary, live)
+    forced = state.promotion is not None and state.promotion.force
+    passed = None if forced else harm_to_those_who_passed(plan, state, snapshot, live)
+    lost = passed or _traffic_to_take_away(plan, state, target, canary, live)
     if lost is not None:
         return lost
     return _hold_or_go(plan, state, snapshot, live)
 
 
-def _take_in(state: RolloutState, assessment: Assessment | None) -> RolloutState:
+def _take_in(state: RolloutState, snapshot: Snapshot) -> RolloutState:
+    assessment = snapshot.assessment
+    if snapshot.passed is not None:
+        state = replace(state, passed=snapshot.passed.state)
     if assessment is None:
         return state
     return replace(state, judge=assessment.state, verdict=assessment.verdict, evidence=assessment.evidence)

@@ -58,12 +58,15 @@ class TargetView:
     unfit
         Why no rollout can begin on the weights as they are (a total that cannot express the steps, say). One in flight goes
         on: whatever someone wrote into the weights, a rollback must stay possible.
+    aside
+        What else leads to the versions and is not moved, as a sentence; empty where nothing does.
     """
 
     versions: tuple[VersionView, VersionView]
     shares: dict[str, Weights]
     default_stable: str | None
     unfit: "Problem | None" = None
+    aside: str = ""
 
     def version(self, name: str) -> VersionView | None:
         """Return the version of that name, if it still is one."""
@@ -144,6 +147,8 @@ class Snapshot:
         None: telemetry was not asked in this turn.
     assessment
         The judge's answer to this turn's telemetry.
+    passed
+        The same for the users of stages that are through; None where nothing watches them.
     strays
         Proxies that do not split requests by the weight, in words; empty where none is known.
     capacity
@@ -158,6 +163,7 @@ class Snapshot:
     elapsed_s: float
     telemetry: TelemetryHealth | None = None
     assessment: Assessment | None = None
+    passed: Assessment | None = None
     strays: str = ""
     capacity: CapacityView | None = None
     request: Request | Malformed | None = None
@@ -303,6 +309,8 @@ class RolloutState:
         Where the judge has its idea of ordinary variation from, in words; empty where nobody knows.
     judge, judged_until_s, interval_s
         The checkpoint: the judge's state, up to which sample time it was fed [unix seconds], and the grid [s].
+    passed, passed_until_s
+        The same for the users of stages that are through: they are all on the canary, and only absolute limits find harm there.
     weights_since_s
         When the present weights were read back, by the telemetry store's clock [unix seconds].
     weights_before
@@ -350,6 +358,8 @@ class RolloutState:
     judge: JudgeState | None = None
     judged_until_s: float | None = None
     interval_s: float | None = None
+    passed: JudgeState | None = None
+    passed_until_s: float | None = None
     weights_since_s: float | None = None
     weights_before: Weights = ()
     cleared: Weights = ()

@@ -47,7 +47,8 @@ def begin(state: RolloutState, target: TargetView, *, stable: str) -> RolloutSta
         notices=close(state).notices,
     )
     found = f" It already has {show(weights)} and is adopted there." if any_traffic(weights) else ""
-    return tell(begun, "RolloutStarted", Urgency.EVENT, f"{begun.message}{found}")
+    aside = f" {target.aside}" if target.aside else ""
+    return tell(begun, "RolloutStarted", Urgency.EVENT, f"{begun.message}{found}{aside}")
 
 
 def intend(state: RolloutState, before: Weights, wanted: Weights, *, reason: str, message: str) -> RolloutState:
@@ -237,7 +238,16 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
 
 def forget_evidence(state: RolloutState) -> RolloutState:
     """Begin another stage. Its users are another population: the evidence of those before must not be added to theirs."""
-    return replace(state, judge=None, judged_until_s=None, evidence=None, verdict=Verdict.NO_DATA, dispersion="")
+    return replace(
+        state,
+        judge=None,
+        judged_until_s=None,
+        evidence=None,
+        verdict=Verdict.NO_DATA,
+        dispersion="",
+        passed=None,
+        passed_until_s=None,
+    )
 
 
 def break_off(state: RolloutState, problem: Problem) -> RolloutState:

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of `CanaryPolicy`, made from the model.
+"""The CustomResourceDefinitions of `CanaryPolicy` and `CanaryDefaults`, made from the model.
 
 The server writes no defaults into a policy: the object stays what the user wrote, a GitOps tool sees no difference, and a
 policy that is silent on a field has the default of the Serin that runs, not of the one that ran when it was applied.
@@ -7,52 +7,76 @@ policy that is silent on a field has the default of the Serin that runs, not of 
 have a write of its status refused for a word that the definition does not know.
 """
 
-from typing import Any, Final
+from typing import Any
 
-from analyzer.policy.crd.rules import ACROSS_FIELDS
+from analyzer.policy.crd.rules import ACROSS_FIELDS, NAMED_DEFAULT
 from analyzer.policy.crd.status import STATUS
 from analyzer.policy.crd.structural import Schema, structural
-from analyzer.policy.model import API_VERSION, KIND
-from analyzer.policy.schema import policy_schema
+from analyzer.policy.model import API_VERSION, DEFAULTS_KIND, KIND, CanaryDefaults, CanaryPolicy
+from analyzer.policy.schema import kind_schema
 from analyzer.policy.server import SERVER_RULES
 
 _GROUP, _VERSION = API_VERSION.split("/")
-_PLURAL: Final = "canarypolicies"
 
 
 def crd() -> dict[str, Any]:
-    """Build the CustomResourceDefinition."""
+    """Build the CustomResourceDefinition of policies."""
     names = {
         "kind": KIND,
         "listKind": f"{KIND}List",
-        "plural": _PLURAL,
+        "plural": "canarypolicies",
         "singular": KIND.lower(),
         "shortNames": ["cpol"],  # `canary` and `canaries` belong to others
         "categories": ["serin"],
     }
+    schema = _schema(kind_schema(CanaryPolicy), "Spec")
+    schema["properties"]["status"] = STATUS
+    return _definition(names, schema, _columns(), subresources={"status": {}})
+
+
+def defaults_crd() -> dict[str, Any]:
+    """Build the CustomResourceDefinition of defaults."""
+    names = {
+        "kind": DEFAULTS_KIND,
+        "listKind": f"{DEFAULTS_KIND}List",
+        "plural": DEFAULTS_KIND.lower(),
+        "singular": DEFAULTS_KIND.lower(),
+        "shortNames": ["cdef"],
+        "categories": ["serin"],
+    }
+    schema = _schema(kind_schema(CanaryDefaults), "Behaviour")
+    schema[SERVER_RULES] = [NAMED_DEFAULT]
+    columns = [
+        _column("Mode", ".spec.mode", "What Serin does with its decisions."),
+        _column("Paused", ".spec.suspend", "Whether policies hold all but rollbacks.", type="boolean"),
+        _column("Age", ".metadata.creationTimestamp", "When it was made.", type="date"),
+    ]
+    return _definition(names, schema, columns)
+
+
+def _definition(
+    names: dict[str, Any], schema: Schema, columns: list[dict[str, Any]], **more: dict[str, Any]
+) -> dict[str, Any]:
     version = {
         "name": _VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _schema()},
+        **more,
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": schema},
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{_PLURAL}.{_GROUP}",
+            "name": f"{names['plural']}.{_GROUP}",
             "labels": {"app.kubernetes.io/name": "serin", "app.kubernetes.io/part-of": "serin"},
         },
         "spec": {"group": _GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
     }
 
 
-def _schema() -> Schema:
-    whole = policy_schema()
-    definitions = whole["$defs"]
-    spec = structural({"$ref": "#/$defs/Spec"}, definitions)
+def _schema(whole: dict[str, Any], spec: str) -> Schema:
     root: Schema = {
         "type": "object",
         "description": whole["description"],
@@ -61,12 +85,13 @@ def _schema() -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec,
-            "status": STATUS,
+            "spec": structural({"$ref": f"#/$defs/{spec}"}, whole["$defs"]),
         },
     }
+    fields = root["properties"]["spec"]["properties"]
     for path, rule in ACROSS_FIELDS:
-        _at(root, path).setdefault(SERVER_RULES, []).append(rule)
+        if path.split(".")[1] in fields:
+            _at(root, path).setdefault(SERVER_RULES, []).append(rule)
     return root
 
 

@@ -5,7 +5,7 @@ They are CEL. What a list or a mapping may cost is bounded by its `maxItems` or 
 
 from typing import Any, Final
 
-from analyzer.policy.model import Dwell
+from analyzer.policy.model import DEFAULTS_NAME, Dwell
 from analyzer.policy.quantities import format_duration
 
 Rule = dict[str, Any]
@@ -14,6 +14,12 @@ _DEFAULT: Final = Dwell()
 _MIN: Final = f"(has(self.min) ? self.min : '{format_duration(_DEFAULT.min_s)}')"
 _MAX: Final = f"(has(self.max) ? self.max : '{format_duration(_DEFAULT.max_s)}')"
 _DEPLOYMENTS: Final = "spec.target.deployments"
+
+NAMED_DEFAULT: Final[Rule] = {
+    "rule": f"self.metadata.name == '{DEFAULTS_NAME}'",
+    "messageExpression": f"'`' + self.metadata.name + '` is not one of {DEFAULTS_NAME}; a namespace has one of these'",
+}
+"""On the whole `CanaryDefaults`."""
 
 ACROSS_FIELDS: Final[tuple[tuple[str, Rule], ...]] = (
     (

@@ -124,6 +124,8 @@ _NOTICE: Final = _object(
 STATUS: Final = _object(
     "What Serin knows, and from where any of its replicas goes on. Written by Serin only.",
     observedGeneration=_whole("The generation of the policy that this status speaks of."),
+    inherited=_one("object", "What the policy is silent on and CanaryDefaults say: field to value and namespace.")
+    | {"additionalProperties": {"type": "string"}},
     turn=_whole("Number of the turn of the loop that wrote this."),
     phase=_text("Idle, Pending, Progressing, Baking, RollingBack, Promoted, RolledBack or Invalid."),
     reason=_text("Why the phase is what it is, in one word."),
@@ -197,6 +199,8 @@ STATUS: Final = _object(
         judge=_text("The judge's evidence, opaque."),
         judgedUntil=_number("End of the newest judged interval [unix seconds]."),
         intervalSeconds=_number("Length of an interval [s]."),
+        passed=_text("The same as `judge`, of the users of stages that are through."),
+        passedUntil=_number("The same as `judgedUntil`, of these users [unix seconds]."),
         weightsBefore=_weights("The weights before the present ones."),
         mismatchSeconds=_number("Time held because the weights are not in effect [s]."),
         cleared=_weights("Weights that were cleared, and that pods do not carry yet."),

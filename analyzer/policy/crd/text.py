@@ -1,10 +1,12 @@
-"""The CustomResourceDefinition as the file in `deploy/crd`."""
+"""The CustomResourceDefinitions as the files in `deploy/crd`."""
+
+from typing import Any
 
 import yaml
 
-from analyzer.policy.crd import crd
+from analyzer.policy.crd import crd, defaults_crd
 
-_HEAD = "# Made from the policy model by `serin schema --crd`; not written by hand.\n"
+_HEAD = "# Made from the policy model by `serin schema --crd{}`; not written by hand.\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -16,5 +18,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def crd_text() -> str:
-    """Write the definition as YAML."""
-    return _HEAD + yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """Write the definition of policies as YAML."""
+    return _HEAD.format("") + _yaml(crd())
+
+
+def defaults_crd_text() -> str:
+    """Write the definition of defaults as YAML."""
+    return _HEAD.format(" --defaults") + _yaml(defaults_crd())
+
+
+def _yaml(definition: dict[str, Any]) -> str:
+    return yaml.dump(definition, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -41,10 +41,13 @@ class Kubectl:
 
     server: ApiServer
 
-    def __call__(self, *arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
+    def __call__(self, *arguments: str, text: str | bytes | None = None) -> "subprocess.CompletedProcess[str]":
         environment = {**os.environ, "KUBECONFIG": str(self.server.kubeconfig())}
         command = [program("kubectl") or "kubectl", *arguments]
-        return subprocess.run(command, input=text, env=environment, capture_output=True, text=True, check=False)
+        given = text.encode() if isinstance(text, str) else text
+        result = subprocess.run(command, input=given, env=environment, capture_output=True, check=False)
+        shown = (result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace"))
+        return subprocess.CompletedProcess(command, result.returncode, *shown)
 
     def done(self, *arguments: str, text: str | None = None) -> str:
         """Run what must succeed, and return its output."""
