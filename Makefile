@@ -28,17 +28,29 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The package is unpacked, not installed: no service of its own is started on anybody's machine, and no root is needed unless
+# The packages are unpacked, not installed: no service of their own is started on anybody's machine, and no root is needed unless
 # the package lists are missing.
 PROMETHEUS := $(if $(shell command -v prometheus),,$(BIN)/prometheus)
+ALERTMANAGER := $(if $(shell command -v prometheus-alertmanager alertmanager),,$(BIN)/prometheus-alertmanager)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+define unpack
+	@echo "Fetching Debian's $(1) into $(VENV) …"
+	@rm -rf $(VENV)/deb-$(1) && mkdir -p $(VENV)/deb-$(1)
+	@cd $(VENV)/deb-$(1) && { apt-get download -qq $(1) 2>/dev/null || { $(SUDO) apt-get update -qq && apt-get download -qq $(1); }; }
+	@dpkg-deb -x $(VENV)/deb-$(1)/$(1)_*.deb $(VENV)/deb-$(1)
+	@mv $(addprefix $(VENV)/deb-$(1)/usr/bin/,$(2)) $(BIN)/ && touch $@ && rm -rf $(VENV)/deb-$(1)
+endef
+
 $(BIN)/prometheus: | $(READY)
-	@echo "Fetching Debian's prometheus into $(VENV) …"
-	@rm -rf $(VENV)/deb && mkdir -p $(VENV)/deb
-	@cd $(VENV)/deb && { apt-get download -qq prometheus 2>/dev/null || { $(SUDO) apt-get update -qq && apt-get download -qq prometheus; }; }
-	@dpkg-deb -x $(VENV)/deb/prometheus_*.deb $(VENV)/deb
-	@mv $(VENV)/deb/usr/bin/promtool $(VENV)/deb/usr/bin/prometheus $(BIN)/ && touch $@ && rm -rf $(VENV)/deb
+	$(call unpack,prometheus,promtool prometheus)
+
+# Debian's Alertmanager reads its templates from /usr/share. The copy reads them from the folder it is started in: the path within
+# it is made a relative one, of the same length.
+$(BIN)/prometheus-alertmanager: | $(READY)
+	$(call unpack,prometheus-alertmanager,prometheus-alertmanager $(addprefix ../share/prometheus/alertmanager/,default.tmpl email.tmpl))
+	@mkdir -p $(VENV)/share/alertmanager && mv $(BIN)/{default,email}.tmpl $(VENV)/share/alertmanager/
+	@LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|./././././././././././alertmanager|g' $@
 
 # --- what people run ---
 
@@ -47,7 +59,7 @@ demo: $(READY) $(PROMETHEUS) ## Three releases on real traffic: one promoted, tw
 	@$(BIN)/serin demo
 
 .PHONY: test
-test: $(READY) $(PROMETHEUS) ## All tests: unit, property, real Prometheus, real Envoy
+test: $(READY) $(PROMETHEUS) $(ALERTMANAGER) ## All tests: unit, property, real Prometheus, real Alertmanager, real Envoy
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: cluster-build
@@ -100,7 +112,7 @@ format: $(READY) ## Format the code
 
 .PHONY: lock
 lock: $(READY) ## Resolve the lock file anew (needs `uv` on the PATH)
-	@uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes --no-header \
+	@uv pip compile pyproject.toml --extra apprise --extra sandbox --group dev --universal --generate-hashes --no-header \
 	  --no-emit-index-url --no-annotate --exclude-newer "$$(date -u -d '7 days ago' +%F)" -o requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python deploy/image/lock.py

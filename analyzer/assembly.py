@@ -7,11 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analyzer.adapters.allocator import give_back_forever
 from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.decision_file import DecisionFile, DecisionStream
-from analyzer.adapters.logsink import LogSink
 from analyzer.adapters.prometheus import PrometheusTelemetry
-from analyzer.adapters.webhook import WebhookSink
 from analyzer.app.cache import ClusterCache
 from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
 from analyzer.app.decisions import Decisions
@@ -21,13 +20,11 @@ from analyzer.app.leadership import Leadership, LeaseLeadership, Unopposed
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
 from analyzer.app.writer import Services
-from analyzer.ports import LEASE, VIRTUAL_SERVICE, AlertSink, Clock, Cluster, DecisionSink, Ref
+from analyzer.ports import LEASE, VIRTUAL_SERVICE, Clock, Cluster, DecisionSink, Ref
+from analyzer.receivers import Reloading
 
 KEPT_DECISION_LOGS = 3
 """Full files of decisions that are kept beside the one that is written."""
-
-LOG = "log"
-"""The receiver that is always there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +49,8 @@ class Settings:
         Age from which a scrape is taken to be stored [s]: about the longest that a scrape takes.
     webhooks
         Receivers of alerts: name and URL. The log is one too, and gets all that names no receiver.
+    receivers_file
+        More of them, read anew when it changes.
     dry_run
         Decide and report, write nothing.
     instance
@@ -77,6 +76,7 @@ class Settings:
     call_timeout_s: float = 10.0
     settle_s: float = 1.0
     webhooks: Mapping[str, str] = field(default_factory=dict)
+    receivers_file: Path | None = None
     dry_run: bool = False
     instance: str = "serin"
     namespaces: tuple[str, ...] = ()
@@ -105,9 +105,7 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
     metrics = Metrics()
     changes = Changes()
     async with AsyncExitStack() as stack:
-        sinks: dict[str, AlertSink] = {LOG: LogSink()}
-        for name, url in settings.webhooks.items():
-            sinks[name] = await stack.enter_async_context(WebhookSink(name=name, url=url))
+        receivers = Reloading(settings.receivers_file, webhooks=settings.webhooks, metrics=metrics)
         telemetry = PrometheusTelemetry(
             settings.prometheus_url,
             reporter=settings.reporter,
@@ -134,17 +132,18 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             call_timeout_s=settings.call_timeout_s,
             on_change=changes.note,
         )
+        outbox = Outbox(
+            dict(receivers.sinks()),
+            default=receivers.default,
+            clock=clock,
+            metrics=metrics,
+            rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
+        )
         services = Services(
             cluster=cluster,
             cache=cache,
             clock=clock,
-            outbox=Outbox(
-                sinks,
-                default=tuple(settings.webhooks) or (LOG,),
-                clock=clock,
-                metrics=metrics,
-                rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
-            ),
+            outbox=outbox,
             metrics=metrics,
             leadership=_leadership(cluster, settings, clock=clock, metrics=metrics, cache=cache),
             instance=settings.instance,
@@ -166,7 +165,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             pods=pods,
             executor=executor,
         )
-        daemon = Daemon(services, cache=cache, judging=judging, changes=changes)
+        companions = [lambda: receivers.run(outbox), give_back_forever]
+        daemon = Daemon(services, cache=cache, judging=judging, changes=changes, companions=companions)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
 
 

@@ -293,6 +293,8 @@ class Alert:
         For `to_do`: one shell command, on one line; empty where none would help.
     links
         Where there is more: a name (`runbook`, `dashboard`, `source` …), and a URL.
+    lasts
+        True for a condition, which another alert will resolve; False for what happened once and for all.
     still
         Reasons of other alerts of this `dedup_key` that still stand: while there are any, its incident goes on.
     ends
@@ -322,6 +324,7 @@ class Alert:
     details: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
+    lasts: bool = False
     still: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
 

@@ -40,6 +40,11 @@ def urgency(alert: "Alert") -> str:
     return "RESOLVED" if alert.resolved else alert.severity.upper()
 
 
+def cut(text: str, limit: int) -> str:
+    """Cut a text to so many characters, and show that it was cut."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def printable(text: str) -> str:
     """Replace control characters other than line feeds: texts from elsewhere must not steer a terminal."""
     return "".join(char if char == "\n" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

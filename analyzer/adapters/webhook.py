@@ -1,62 +1,54 @@
 """Alerts as JSON to any HTTP receiver."""
 
-import base64
+import hashlib
+import hmac
 import json
-import re
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+import time
+from collections.abc import Callable, Mapping
+from string import Template
+from typing import Any
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from analyzer import __version__
-from analyzer.adapters.addresses import GuardedResolver, forbidden
-from analyzer.adapters.alert_text import printable
 from analyzer.adapters.payload import payload
+from analyzer.adapters.post import Poster, parse_url
+from analyzer.adapters.secret import Secret
 from analyzer.errors import AlertUndelivered, TerminalError
 from analyzer.ports import Alert
-
-_AGAIN: Final = frozenset({408, 425, 429})
-_READ_BYTES: Final = 2_048
-_SHOWN_CHARACTERS: Final = 200
-_SECRET_PART: Final = 10
-_TELLTALE: Final = 8  # so many characters of a secret in a row give it away
 
 
 class WebhookSink:
     """POST each alert as one JSON object.
 
-    The object's fields:
+    The object's fields, where the operator gives no other body:
 
     - `id`: names the alert; the same when it is sent again. Also the header `Idempotency-Key`.
     - `title`: one line. `text`: the whole message, plain, ready to be shown.
-    - `severity`: `page`, `notice` or `info`. `reason`: CamelCase, stable.
+    - `severity`: `page`, `notice` or `info`. `urgency`: the same as a heading, or `RESOLVED`. `reason`: CamelCase, stable.
     - `dedup_key`: the same for all alerts of one rollout. `resolved`: true when this ends what an alert of the same `reason`
       began; `still`: reasons of others that stand.
-    - `policy`: `namespace/name`. `at`: ISO 8601, UTC.
+    - `policy`: `namespace/name`; `namespace`, `name`: its parts. `at`: ISO 8601, UTC.
     - `what`, `evidence`, `done`, `to_do`, `command`, `links`: the parts of the text. `details`: numbers, for machines.
 
-    Redirects are not followed, proxies of the environment are not used, and link-local and metadata addresses are refused.
-    Only the origin of the URL is ever shown: many receivers have a secret in the path.
-
-    Use it as an asynchronous context manager, which holds its connections.
+    With a signing key, `Serin-Timestamp` is the time of sending [unix seconds] and `Serin-Signature` is `v1=` with the
+    hexadecimal HMAC-SHA256 of `TIMESTAMP.BODY`: a receiver that also checks the timestamp's age cannot be fed old alerts.
 
     Parameters
     ----------
-    name
-        The receiver's name in the operator's file.
+    poster
+        Sends on behalf of this receiver.
     url
-        Where to. User and password in it are sent as basic authentication.
-    timeout_s
-        For one attempt [s].
-    token_file
-        A file with a bearer token. Read for each alert, as mounted Secrets change under a running process.
-    resolver
-        Resolves host names; the system's if left out. Its answers are checked in any case.
+        Where to: the URL, or the secret that it is. User and password in it are sent as basic authentication.
+    token
+        Sent as bearer token.
+    signing_key
+        Of the signature.
+    headers
+        More headers.
+    body
+        Another body: any JSON, whose strings may name fields, as in `${title}`.
+    now_s
+        The wall clock [unix seconds].
 
     Raises
     ------
@@ -66,157 +58,85 @@ class WebhookSink:
 
     def __init__(
         self,
+        poster: Poster,
         *,
-        name: str,
-        url: str,
-        timeout_s: float = 10.0,
-        token_file: Path | None = None,
-        resolver: AbstractResolver | None = None,
+        url: str | Secret,
+        token: Secret | None = None,
+        signing_key: Secret | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.name = name
-        self._url = _parse_url(name, url)
-        if token_file is not None and self._url.raw_user is not None:
-            raise ValueError(f"receiver {name}: the URL has a user and there is a token file; only one can be sent")
-        self._timeout_s = timeout_s
-        self._token_file = token_file
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        # No cache of names: alerts are rare, and a receiver that moved must be found.
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._resolver), use_dns_cache=False)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"serin/{__version__}"},
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._poster = poster
+        self._url = url if isinstance(url, Secret) else parse_url(poster.name, url)
+        if token is not None and isinstance(self._url, URL) and self._url.raw_user is not None:
+            raise ValueError(f"receiver {poster.name}: the URL has a user and there is a token; only one can be sent")
+        self._token = token
+        self._signing_key = signing_key
+        self._headers = dict(headers or {})
+        self._body = body
+        self._now_s = now_s
 
     async def send(self, alert: Alert) -> None:
         """POST the alert.
 
         Raises
         ------
-        AlertUndelivered
-            No answer, or one that asks to try again (408, 425, 429, 5xx); `retry_after_s` from the header Retry-After.
-        TerminalError
-            The receiver refuses the alert, answers with a redirect, or is at a forbidden address.
+        AlertUndelivered, TerminalError
+            As `Poster.post`; the first also where a secret cannot be read.
         """
-        assert self._session is not None, "use WebhookSink as a context manager"
-        token = self._token()
-        body = payload(alert)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": body["id"]}
-        if token is not None:
+        name = self._poster.name
+        url = url_of(name, self._url)
+        fields = payload(alert)
+        body = json.dumps(fields if self._body is None else filled(self._body, fields), ensure_ascii=False).encode()
+        headers = {**self._headers, "Idempotency-Key": fields["id"]}
+        secrets = []
+        if self._token is not None:
+            token = self._token.read(name)
+            secrets.append(token)
             headers["Authorization"] = f"Bearer {token}"
-        try:
-            async with self._session.post(
-                self._url, data=json.dumps(body, ensure_ascii=False).encode(), headers=headers, allow_redirects=False
-            ) as response:
-                await self._judge(response, token)
-        except TimeoutError as error:
-            raise AlertUndelivered(f"{self._where} did not answer within {self._timeout_s:g} s") from error
-        except aiohttp.ClientError as error:
-            # `from None`: what aiohttp says of a URL may be all of it.
-            raise AlertUndelivered(f"{self._where} cannot be reached: {_network_error(error)}") from None
-
-    @property
-    def _where(self) -> str:
-        return f"{self.name} ({self._url.origin()})"
-
-    async def _judge(self, response: aiohttp.ClientResponse, token: str | None) -> None:
-        status = response.status
-        if 200 <= status < 300:
-            return
-        if 300 <= status < 400:
-            raise TerminalError(f"{self._where} answered {status}, a redirect: configure the URL where it ends")
-        message = f"{self._where} answered {status}{await self._piece(response, token)}"
-        if status in _AGAIN or status >= 500:
-            raise AlertUndelivered(message, retry_after_s=retry_after_s(response.headers))
-        raise TerminalError(message)
-
-    async def _piece(self, response: aiohttp.ClientResponse, token: str | None) -> str:
-        """Quote the beginning of an answer, unless it repeats something of ours that is secret."""
-        try:
-            raw = await response.content.read(_READ_BYTES)
-        except aiohttp.ClientError:
-            return ""  # the status says enough
-        text = " ".join(printable(raw.decode(errors="replace")).split())[:_SHOWN_CHARACTERS]
-        if any(_gives_away(text, secret) for secret in self._secrets(token)):
-            return " (its text repeats a secret and is not shown)"
-        return f": {text}" if text else ""
-
-    def _secrets(self, token: str | None) -> list[str]:
-        url = self._url
-        found = [token, url.user, url.raw_user, url.password, url.raw_password, url.query_string, url.raw_query_string]
-        # Shorter ones are words of the path, such as "services", that an answer may well contain.
-        found += [part for part in (*url.query.values(), *url.parts, *url.raw_parts) if len(part) >= _SECRET_PART]
-        if url.user is not None:
-            found.append(base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode())
-        return [secret for secret in found if secret]
-
-    def _token(self) -> str | None:
-        if self._token_file is None:
-            return None
-        try:
-            token = self._token_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not ASCII"
-            raise AlertUndelivered(f"{self._where}: token file {self._token_file} cannot be read: {why}") from None
-        if not re.fullmatch(r"[!-~]+", token):
-            raise AlertUndelivered(f"{self._where}: token file {self._token_file} does not hold one token")
-        return token
+        if self._signing_key is not None:
+            key = self._signing_key.read(name)
+            secrets.append(key)
+            at = str(int(self._now_s()))
+            headers |= {"Serin-Timestamp": at, "Serin-Signature": signature(key, at, body)}
+        await self._poster.post(url, body, headers=headers, secrets=secrets)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, counted from the answer's own Date [s].
+def url_of(name: str, url: URL | Secret) -> URL:
+    """Give a URL, which may have to be read.
 
-    None where it is absent or unreadable. The two dates are the receiver's, so its clock may be wrong.
+    Raises
+    ------
+    AlertUndelivered
+        What was read is no URL that can be used; it may be mended.
     """
-    value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
+    if isinstance(url, URL):
+        return url
     try:
-        at = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(headers.get("Date", ""))
-        return max(0.0, (at - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        return parse_url(name, url.read(name))
+    except ValueError as error:
+        raise AlertUndelivered(f"{error} ({url})") from None
 
 
-def _parse_url(name: str, text: str) -> URL:
-    # The text itself stays out of the message: it may hold a password.
+def signature(key: str, timestamp: str, body: bytes) -> str:
+    """Sign a body, as `Serin-Signature` has it."""
+    digest = hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
+    return f"v1={digest.hexdigest()}"
+
+
+def filled(value: object, fields: Mapping[str, Any]) -> object:
+    """Put an alert's fields into a body. A string that is one placeholder and nothing else takes the field's own type."""
+    if isinstance(value, Mapping):
+        return {key: filled(item, fields) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, fields) for item in value]
+    if not isinstance(value, str):
+        return value
+    whole = value[2:-1] if value.startswith("${") and value.endswith("}") else ""
+    if whole in fields:
+        return fields[whole]
     try:
-        url = URL(text)
-        host = url.host
-    except ValueError:
-        raise ValueError(f"receiver {name}: its url is not a URL") from None
-    if url.scheme not in ("http", "https") or not host:
-        raise ValueError(f"receiver {name}: its url must begin with http:// or https:// and have a host")
-    try:
-        refused = forbidden(host)
-    except ValueError:
-        return url  # a name; checked each time it is resolved
-    if refused:
-        raise ValueError(f"receiver {name}: {host} is a link-local or metadata address, alerts are never sent there")
-    return url
-
-
-def _network_error(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not trusted ({error.certificate_error})"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
-    return type(error).__name__
-
-
-def _gives_away(text: str, secret: str) -> bool:
-    length = min(len(secret), _TELLTALE)
-    return any(secret[start : start + length] in text for start in range(len(secret) - length + 1))
+        return Template(value).substitute(fields)
+    except (KeyError, ValueError):
+        raise TerminalError("its body names a field that no alert has") from None

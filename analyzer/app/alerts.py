@@ -15,13 +15,28 @@ _INSTANCE_MAX = 128
 _NAME_MAX = 253
 
 
+SOURCE = "serin.dev/source"
+"""Annotation of a policy: the URL of its file, at its commit."""
 _ROLLBACKS = frozenset({"RollingBack", "RolledBack"})
 
 
-def alert_of(notice: Notice, policy: Object, *, still: tuple[str, ...], details: dict[str, Any]) -> Alert | None:
+def alert_of(
+    notice: Notice, policy: Object, *, standing: frozenset[str], ended: bool, details: dict[str, Any]
+) -> Alert | None:
     """Return the alert that tells people of `notice`; None where the event log is enough.
 
-    Whom, and how urgently, is read from the policy as far as it can be: one that is broken keeps its receivers.
+    Parameters
+    ----------
+    notice
+        What happened.
+    policy
+        Whom to tell, and how urgently, is read from it as far as it can be: one that is broken keeps its receivers.
+    standing
+        Reasons of the conditions that stand.
+    ended
+        The rollout ended with a rollback, which is still to be looked at.
+    details
+        For machines.
     """
     severity = _SEVERITY.get(notice.urgency)
     if severity is None:
@@ -46,9 +61,28 @@ def alert_of(notice: Notice, policy: Object, *, still: tuple[str, ...], details:
         at_s=notice.at_s,
         details=details,
         command=notice.command,
-        still=tuple(reason for reason in still if reason != notice.reason),
+        links=_links(metadata),
+        lasts=notice.reason in standing,
+        still=tuple(sorted((standing | ({"RolledBack"} if ended else set())) - {notice.reason})),
         ends=notice.ends,
     )
+
+
+def _links(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Link the policy at its commit, where whoever applied it said so."""
+    source = (metadata.get("annotations") or {}).get(SOURCE, "")
+    fit = source.startswith(("https://", "http://")) and source.isprintable() and " " not in source
+    return {"policy": source} if fit else {}
+
+
+def applied_by(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Name the GitOps tool's object that a policy belongs to, as the tool notes it there."""
+    notes = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+    found = {
+        "argocd": notes.get("argocd.argoproj.io/tracking-id", "").partition(":")[0],
+        "flux": notes.get("kustomize.toolkit.fluxcd.io/name", ""),
+    }
+    return {tool: name for tool, name in found.items() if name}
 
 
 def _receivers(spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,11 +4,14 @@ While another replica leads, it stands by: the cluster is followed, no policy is
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
 from analyzer.app.cache import ClusterCache
 from analyzer.app.judging import Judging
+from analyzer.app.leftovers import find_leftovers
 from analyzer.app.reconcile import Reconciler
 from analyzer.app.reserve import release_orphans
 from analyzer.app.runner import Runner
@@ -92,16 +95,27 @@ class Daemon:
         Answers the orders of all policies together.
     changes
         What happened in the cluster and was not yet looked at.
+    companions
+        What else runs as long as the daemon does.
     """
 
-    def __init__(self, services: Services, *, cache: ClusterCache, judging: Judging, changes: Changes) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        cache: ClusterCache,
+        judging: Judging,
+        changes: Changes,
+        companions: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         self.cache = cache
         self._services = services
         self._judging = judging
         self._changes = changes
+        self._companions = tuple(companions)
         self._runners: dict[Ref, Runner] = {}
         self._identities: dict[Ref, tuple[object, ...]] = {}
-        self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
+        self._leaving: set[Runner] = set()  # their policy is deleted; they may still be taking a canary back
         self._stopping = False
         self._standing_changed = False
 
@@ -133,6 +147,7 @@ class Daemon:
                 background.create_task(self._judging.run(), name="judging"),
                 background.create_task(self._services.outbox.run(), name="outbox"),
                 background.create_task(self._release_orphans(), name="reserves"),
+                *(background.create_task(companion()) for companion in self._companions),
             ]
             try:
                 await self._until_synced()
@@ -169,6 +184,7 @@ class Daemon:
                 await self._supervise(policies)
         except* LeadershipLost:
             log.warning("serin stands down", policies=len(self._runners))
+            self._services.outbox.stand_down()
             for runner in (*self._runners.values(), *self._leaving):
                 runner.forget()
             self._runners.clear()
@@ -181,6 +197,7 @@ class Daemon:
         await self._refresh()
         self._reconsider(policies, {Ref(CANARY_POLICY, *_name(obj)) for obj in self.cache.list(CANARY_POLICY)})
         log.info("serin runs", policies=len(self._runners), dry_run=self._services.dry_run)
+        self._warn_of_leftovers()
         while not self._stopping:
             refs = await self._changes.take()
             if not self.leads or self._services.leadership.term != term:
@@ -213,6 +230,15 @@ class Daemon:
             # Nothing depends on it: a write on top of an old status is refused, and read again.
             log.warning("policies not read again", error=str(error) or "time-out")
 
+    def _warn_of_leftovers(self) -> None:
+        for left in find_leftovers(self.cache):
+            log.warning(
+                "a VirtualService that Serin wrote to splits its traffic and has no policy; was it deleted while no Serin ran?",
+                virtual_service=left.virtual_service,
+                weights=left.splits,
+                command=left.command or None,
+            )
+
     async def _until_synced(self) -> None:
         """Wait for the first complete view of the cluster; a stop must not have to wait for it."""
         while not self._stopping and not self.cache.synced.is_set():
@@ -244,12 +270,18 @@ class Daemon:
         reconciler = Reconciler(self._services, ref)
         runner = Runner(reconciler, judging=self._judging, metrics=self._services.metrics, clock=self._services.clock)
         self._runners[ref] = runner
-        policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+        task = policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+
+        def forget(ended: "asyncio.Task[None]") -> None:
+            if not ended.cancelled():  # one that is cut short as the lease is lost leaves its traces to whoever cut it
+                self._leaving.discard(runner)
+
+        task.add_done_callback(forget)
 
     def _end(self, ref: Ref) -> None:
         runner = self._runners.pop(ref)
         runner.delete()
-        self._leaving.append(runner)
+        self._leaving.add(runner)
 
     def _wake_rivals(self, refs: set[Ref]) -> None:
         """Wake the others of a namespace in which a policy went: it may have freed their VirtualService."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 
@@ -72,6 +73,25 @@ class _Queue:
         return self.parcels[0].alert.severity is not Severity.PAGE, self.due_s
 
 
+@runtime_checkable
+class Repeating(Protocol):
+    """A sink whose receiver forgets what nobody repeats."""
+
+    @property
+    def repeat_s(self) -> float | None:
+        """Time from one repetition to the next [s]; None: this one remembers."""
+
+    async def repeat(self) -> None:
+        """Send once more what stands."""
+
+    def forget(self) -> None:
+        """Repeat nothing any more."""
+
+
+_LOOK_S: Final = 60.0
+"""So often it is looked whether another sink has come that repeats [s]."""
+
+
 class Lane:
     """Delivers to one receiver, on a task of its own."""
 
@@ -103,6 +123,22 @@ class Lane:
         self._queues.setdefault(key, _Queue(due_s=self._clock.monotonic_s())).parcels.append(parcel)
         self._wake.set()
 
+    def use(self, sink: AlertSink) -> None:
+        """Deliver by another sink from the next attempt on; what is busy or broken is not the same any more."""
+        if sink is not self._sink:
+            self._sink = sink
+            self._paused_until_s = 0.0
+            self.hurry()
+
+    def waiting(self) -> list[Parcel]:
+        """List what is not delivered yet."""
+        return [parcel for queue in self._queues.values() for parcel in queue.parcels]
+
+    def forget(self) -> None:
+        """Repeat nothing any more."""
+        if isinstance(self._sink, Repeating):
+            self._sink.forget()
+
     def hurry(self) -> None:
         """Try everything once more now, as there may be no later."""
         for queue in self._queues.values():
@@ -110,7 +146,26 @@ class Lane:
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver, and repeat, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._deliver(), name=f"deliver to {self.name}")
+            tasks.create_task(self._repeat(), name=f"repeat to {self.name}")
+
+    async def _repeat(self) -> None:
+        """Repeat what stands, to a receiver that would forget it."""
+        while True:
+            every_s = self._sink.repeat_s if isinstance(self._sink, Repeating) else None
+            await asyncio.sleep(every_s or _LOOK_S)
+            if every_s is None or not isinstance(self._sink, Repeating):
+                continue
+            try:
+                async with asyncio.timeout(self._settings.send_timeout_s):
+                    await self._sink.repeat()
+            except Exception as error:  # noqa: BLE001  a bug in one sink must not silence the other receivers
+                why = str(error) or type(error).__name__
+                _log.warning("standing alerts not repeated, will try again", receiver=self.name, error=why)
+
+    async def _deliver(self) -> None:
         while True:
             self._wake.clear()
             now_s = self._clock.monotonic_s()

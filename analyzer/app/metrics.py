@@ -129,6 +129,8 @@ class Metrics:
         )
         self._leader = self._gauge("leader", "1 while this replica leads and writes, 0 while it stands by.")
         self._pending = self._gauge("outbox_pending", "Alerts that some receiver has not taken yet.")
+        self._receivers = self._gauge("receivers", "Receivers of alerts that are configured.")
+        self._receivers_valid = self._gauge("receivers_valid", "0 while the receivers file cannot be used, else 1.")
         self._gauge("tasks", "Tasks of the event loop.").set_function(_count_tasks)
 
     # --- policies ---
@@ -205,6 +207,11 @@ class Metrics:
     def set_outbox_pending(self, alerts: int) -> None:
         """Show how many alerts are not settled."""
         self._pending.set(alerts)
+
+    def set_receivers(self, *, loaded: bool, count: int) -> None:
+        """Show whether the receivers file can be used, and how many receivers there are."""
+        self._receivers_valid.set(loaded)
+        self._receivers.set(count)
 
     # --- out ---
 

@@ -52,27 +52,78 @@ class Outbox:
         settings: OutboxSettings | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        if not default or any(name not in sinks for name in default):
-            raise ValueError(
-                f"default receivers are {', '.join(default) or 'none'}: name at least one, and only configured ones "
-                f"({', '.join(sinks) or 'there are none'})"
-            )
         self._settings = settings or OutboxSettings()
-        self._default = tuple(default)
         self._clock = clock
         self._metrics = metrics
-        self._lanes = {
-            name: Lane(name, sink, settings=self._settings, clock=clock, rng=rng, sleep=sleep, done=self._on_attempt)
-            for name, sink in sinks.items()
-        }
+        self._rng = rng
+        self._sleep = sleep
+        self._lanes: dict[str, Lane] = {}
+        self._running: asyncio.TaskGroup | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._folding = Folding(self._settings.fold_window_s)
         self._parcels: dict[Parcel, None] = {}  # a set that keeps its order
         self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
         self._stop = asyncio.Event()
-        for name in sinks:
-            metrics.declare_receiver(name, [result.value for result in Delivery])
+        self.use(sinks, default=default)
+
+    def use(self, sinks: Mapping[str, AlertSink], *, default: Sequence[str]) -> None:
+        """Deliver to these receivers from now on. What is under way to one that goes is sent to the default receivers.
+
+        Raises
+        ------
+        ValueError
+            As the constructor.
+        """
+        if not default or any(name not in sinks for name in default):
+            raise ValueError(
+                f"default receivers are {', '.join(default) or 'none'}: name at least one, and only configured ones "
+                f"({', '.join(sinks) or 'there are none'})"
+            )
+        self._default = tuple(default)
+        gone = [self._lanes.pop(name) for name in list(self._lanes) if name not in sinks]
+        for name, sink in sinks.items():
+            if name in self._lanes:
+                self._lanes[name].use(sink)
+            else:
+                self._open(name, sink)
+        for lane in gone:
+            if (task := self._tasks.pop(lane.name, None)) is not None:
+                task.cancel()
+            for parcel in lane.waiting():
+                self._redirect(parcel, lane.name)
+
+    def _open(self, name: str, sink: AlertSink) -> None:
+        self._metrics.declare_receiver(name, [result.value for result in Delivery])
+        self._lanes[name] = Lane(
+            name,
+            sink,
+            settings=self._settings,
+            clock=self._clock,
+            rng=self._rng,
+            sleep=self._sleep,
+            done=self._on_attempt,
+        )
+        self._start(name)
+
+    def _start(self, name: str) -> None:
+        if self._running is not None:
+            self._tasks[name] = self._running.create_task(self._lanes[name].run(), name=f"alerts to {name}")
+
+    def _redirect(self, parcel: Parcel, gone: str) -> None:
+        """Send an alert to the default receivers, for one that it was under way to is not configured any more."""
+        parcel.outstanding.discard(gone)
+        names = [name for name in self._default if name not in parcel.ended | parcel.outstanding]
+        if names:
+            self._dispatch(parcel, names)
+        elif not parcel.outstanding:
+            self._settle(parcel)
+
+    def stand_down(self) -> None:
+        """Repeat nothing any more: another replica tells people from now on."""
+        for lane in self._lanes.values():
+            lane.forget()
 
     @property
     def pending(self) -> int:
@@ -131,10 +182,16 @@ class Outbox:
     async def run(self) -> None:
         """Deliver until cancelled, or until `drain` has ended."""
         async with asyncio.TaskGroup() as tasks:
-            lanes = [tasks.create_task(lane.run(), name=f"alerts to {name}") for name, lane in self._lanes.items()]
-            await self._stop.wait()
-            for lane in lanes:
-                lane.cancel()
+            self._running = tasks
+            try:
+                for name in self._lanes:
+                    self._start(name)
+                await self._stop.wait()
+            finally:
+                self._running = None
+            for task in self._tasks.values():
+                task.cancel()
+            self._tasks.clear()
 
     async def drain(self, timeout_s: float) -> int:
         """Before the process ends: try everything once more, wait for it, and end `run`.

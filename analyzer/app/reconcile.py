@@ -12,7 +12,7 @@ from analyzer.app.advice import refused, with_commands
 from analyzer.app.capacity import CapacityBook
 from analyzer.app.decisions import Seen
 from analyzer.app.judging import JudgeAnswer, JudgeOrder
-from analyzer.app.observe import Observed, observe
+from analyzer.app.observe import Observed, defaults_of, observe
 from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
@@ -36,6 +36,7 @@ from analyzer.core.rollout import (
 from analyzer.core.rollout.notices import close
 from analyzer.core.rollout.transitions import abort, break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
+from analyzer.policy.defaults import with_defaults
 from analyzer.policy.model import CapacityMode, OnDelete
 from analyzer.policy.routes import resolve_routes
 from analyzer.ports import Object, PatchOperation, Ref
@@ -99,6 +100,7 @@ class Reconciler:
             leadership=services.leadership,
             instance=services.instance,
             events=not services.dry_run,
+            effective=lambda obj: with_defaults(obj, defaults_of(services.cache, obj, home=services.home)),
         )
         self._recorder = services.decisions.recorder(self.key)
         self._capacity = CapacityBook()

@@ -1,11 +1,12 @@
 """Delivers what happened: Events into the cluster, alerts into the outbox. A slow receiver delays nothing here."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
-from analyzer.app.alerts import alert_of, event_of
+from analyzer.app.alerts import alert_of, applied_by, event_of
 from analyzer.app.leadership import Leadership
 from analyzer.app.outbox import Outbox
 from analyzer.app.status import evidence_summary, timestamp
@@ -30,11 +31,13 @@ class Reporter:
         leadership: Leadership,
         instance: str = "serin",
         events: bool = True,
+        effective: Callable[[Object], Object] = lambda policy: policy,
     ) -> None:
         self._cluster = cluster
         self._outbox = outbox
         self._leadership = leadership
         self._instance = instance
+        self._effective = effective  # the policy over its defaults: they too name receivers
         self._events = events  # a dry run writes none: it may have no permission to
         self._event_tries: dict[Notice, int] = {}
 
@@ -55,12 +58,12 @@ class Reporter:
     def offer(self, obj: Object, state: RolloutState) -> None:
         """Offer all notices to people, without writing Events."""
         for notice in state.notices:
-            alert = _alert(obj, notice, state=state)
+            alert = _alert(self._effective(obj), notice, state=state)
             if alert is not None:
                 self._outbox.offer(alert)
 
     def _is_done(self, obj: Object, notice: Notice, *, state: RolloutState) -> bool:
-        alert = _alert(obj, notice, state=state)
+        alert = _alert(self._effective(obj), notice, state=state)
         settled = alert is None or self._outbox.is_settled(alert)
         return settled and self._event_tries.get(notice, 0) >= _EVENT_TRIES
 
@@ -92,6 +95,7 @@ def _alert(obj: Object, notice: Notice, *, state: RolloutState) -> Alert | None:
         "cause": state.reason,
         "weights": list(state.weights),
         "evidence": evidence_summary(state.evidence),
+        "appliedBy": applied_by(obj["metadata"]),
     }
-    ended = {"RolledBack"} if state.phase is Phase.ROLLED_BACK else set()
-    return alert_of(notice, obj, still=tuple(sorted(state.told | ended)), details=details)
+    ended = state.phase is Phase.ROLLED_BACK
+    return alert_of(notice, obj, standing=state.told, ended=ended, details=details)

@@ -10,6 +10,7 @@ from analyzer.cli.grouped import Grouped
 from analyzer.cli.init import init
 from analyzer.cli.lint import lint
 from analyzer.cli.people.commands import add_commands
+from analyzer.cli.receivers import receivers as check_receivers
 from analyzer.cli.studies import calibrate, plan, replay
 
 POLICIES: Final = "Policies"
@@ -151,6 +152,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=URL", help="A receiver of alerts; may be repeated.", envvar="SERIN_WEBHOOK"),
     ] = None,
+    receivers: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of receivers of alerts; read anew when it changes.",
+            envvar="SERIN_RECEIVERS",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and report, write nothing.", envvar="SERIN_DRY_RUN")
     ] = False,
@@ -224,6 +233,7 @@ def run(
                 checkpoint=checkpoint,
                 reporter=reporter,
                 webhooks=tuple(webhook or ()),
+                receivers=receivers,
                 dry_run=dry_run,
                 log_format=log_format,
                 log_level=log_level,
@@ -236,6 +246,9 @@ def run(
             )
         )
     )
+
+
+app.command(name="receivers", short_help="Check receivers of alerts.", rich_help_panel=DAEMON)(check_receivers)
 
 
 @app.command(short_help="Play three releases on real traffic.", rich_help_panel=DAEMON)

@@ -52,6 +52,7 @@ class RunOptions:
     dry_run: bool
     log_format: str
     log_level: str
+    receivers: Path | None = None
     leader_elect: bool = True
     lease_name: str = "serin"
     lease_namespace: str | None = None
@@ -112,6 +113,7 @@ def settings_of(options: RunOptions) -> Settings:
         period_s=_duration("--period", options.period),
         checkpoint_s=_duration("--checkpoint", options.checkpoint),
         webhooks=webhooks,
+        receivers_file=options.receivers,
         dry_run=options.dry_run,
         instance=options.instance or socket.gethostname(),
         namespaces=tuple(sorted(set(options.namespaces))),

@@ -178,15 +178,22 @@ def _next_opening(now: datetime, zone: ZoneInfo, forward: Sequence[Hours], freez
     for days in range(_AHEAD_DAYS):
         day = now.date() + timedelta(days=days)
         for minute in begins:
-            moment = _on_the_wall(datetime.combine(day, time(*divmod(minute, 60)), zone))
+            moment = _on_the_clock(datetime.combine(day, time(*divmod(minute, 60)), zone))
             if moment > now and not _frozen(moment, freeze) and _within(moment, forward):
                 return moment
     return None
 
 
-def _on_the_wall(local: datetime) -> datetime:
-    """Show a local time as clocks do; one that daylight saving skips is an hour later."""
-    return local.astimezone(UTC).astimezone(local.tzinfo)
+def _on_the_clock(local: datetime) -> datetime:
+    """Give the moment at which clocks show a local time or, where daylight saving skips it, a later one for the first time."""
+    shown = local.astimezone(UTC).astimezone(local.tzinfo)
+    if shown.replace(tzinfo=None) == local.replace(tzinfo=None):
+        return shown
+    after = local.replace(fold=1).utcoffset()  # in a gap, fold 1 reads by the offset on its later side (PEP 495)
+    moment = local.astimezone(UTC)
+    while (earlier := moment - timedelta(minutes=1)).astimezone(local.tzinfo).utcoffset() == after:
+        moment = earlier
+    return moment.astimezone(local.tzinfo)
 
 
 def _say(moment: datetime, now: datetime) -> str:

@@ -1,78 +1,28 @@
-import asyncio
+import hashlib
+import hmac
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import unused_port
 
 from analyzer.adapters.addresses import forbidden
 from analyzer.adapters.payload import payload
-from analyzer.adapters.webhook import WebhookSink, retry_after_s
+from analyzer.adapters.post import Poster, retry_after_s
+from analyzer.adapters.secret import Secret
+from analyzer.adapters.webhook import WebhookSink, signature
 from analyzer.errors import AlertUndelivered, TerminalError
+from tests.adapters.receiver import Handler, Naming, hangs, hangs_up, hangs_within_the_answer, receiver, says
 from tests.alerts import PROMOTED, ROLLED_BACK
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server on loopback that answers as told and keeps what it got."""
-
-    url: str
-    answer: Handler
-    requests: list[web.Request] = field(default_factory=list)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-
-
-def says(status: int, text: str = "", **headers: str) -> Handler:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text=text, headers={key.replace("_", "-"): headers[key] for key in headers})
-
-    return answer
-
-
-async def hangs(_request: web.Request) -> web.StreamResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def hangs_up(request: web.Request) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
-
-
-async def hangs_within_the_answer(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(status=503)
-    await response.prepare(request)
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-@asynccontextmanager
-async def receiver(answer: Handler) -> AsyncIterator[Receiver]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        got.requests.append(request)
-        got.bodies.append(await request.json())
-        return await got.answer(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    async with TestServer(app, shutdown_timeout=0.01) as server:
-        got = Receiver(str(server.make_url("/alerts")), answer)
-        yield got
 
 
 async def test_an_alert_arrives_as_the_documented_object() -> None:
-    async with receiver(says(200)) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(says(200)) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         await sink.send(ROLLED_BACK)
     (body,) = got.bodies
     (request,) = got.requests
@@ -89,7 +39,8 @@ async def test_an_alert_arrives_as_the_documented_object() -> None:
 
 
 async def test_the_same_alert_has_the_same_key_each_time_it_is_sent() -> None:
-    async with receiver(says(204)) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(says(204)) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         for alert in (ROLLED_BACK, ROLLED_BACK, replace(ROLLED_BACK, resolved=True)):
             await sink.send(alert)
     first, again, resolved = (request.headers["Idempotency-Key"] for request in got.requests)
@@ -99,7 +50,8 @@ async def test_the_same_alert_has_the_same_key_each_time_it_is_sent() -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 async def test_an_overloaded_or_broken_receiver_is_worth_another_try(status: int) -> None:
-    async with receiver(says(status, "busy")) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(says(status, "busy")) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         with pytest.raises(
             AlertUndelivered, match=rf"oncall \(http://127.0.0.1:\d+\) answered {status}: busy$"
         ) as error:
@@ -109,7 +61,8 @@ async def test_an_overloaded_or_broken_receiver_is_worth_another_try(status: int
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
 async def test_a_refusal_is_final(status: int) -> None:
-    async with receiver(says(status, "no such\nrouting key")) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(says(status, "no such\nrouting key")) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         with pytest.raises(TerminalError, match=f"answered {status}: no such routing key$"):
             await sink.send(ROLLED_BACK)
 
@@ -134,10 +87,8 @@ def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: flo
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_the_receivers_own_wish_is_passed_on(status: int) -> None:
-    async with (
-        receiver(says(status, Retry_After="120")) as got,
-        WebhookSink(name="oncall", url=got.url) as sink,
-    ):
+    async with receiver(says(status, Retry_After="120")) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         with pytest.raises(AlertUndelivered) as error:
             await sink.send(ROLLED_BACK)
     assert error.value.retry_after_s == 120
@@ -146,21 +97,23 @@ async def test_the_receivers_own_wish_is_passed_on(status: int) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     async with receiver(says(200)) as other, receiver(says(status, Location=other.url)) as got:
-        async with WebhookSink(name="oncall", url=got.url) as sink:
-            with pytest.raises(TerminalError, match=f"answered {status}, a redirect: configure the URL where it ends"):
-                await sink.send(ROLLED_BACK)
+        sink = WebhookSink(Poster("oncall"), url=got.url)
+        with pytest.raises(TerminalError, match=f"answered {status}, a redirect: configure the URL where it ends"):
+            await sink.send(ROLLED_BACK)
         assert other.requests == []
 
 
 @pytest.mark.parametrize("answer", [hangs, hangs_within_the_answer])
 async def test_a_hanging_receiver_is_left_in_time(answer: Handler) -> None:
-    async with receiver(answer) as got, WebhookSink(name="oncall", url=got.url, timeout_s=0.2) as sink:
+    async with receiver(answer) as got:
+        sink = WebhookSink(Poster("oncall", timeout_s=0.2), url=got.url)
         with pytest.raises(AlertUndelivered, match=r"did not answer within 0\.2 s"):
             await sink.send(ROLLED_BACK)
 
 
 async def test_a_receiver_that_hangs_up_is_worth_another_try() -> None:
-    async with receiver(hangs_up) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(hangs_up) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         with pytest.raises(AlertUndelivered, match="cannot be reached: Server"):
             await sink.send(ROLLED_BACK)
         got.answer = says(200)
@@ -168,17 +121,15 @@ async def test_a_receiver_that_hangs_up_is_worth_another_try() -> None:
 
 
 async def test_nobody_listening_is_worth_another_try() -> None:
-    async with WebhookSink(name="oncall", url=f"http://127.0.0.1:{unused_port()}/") as sink:
-        with pytest.raises(AlertUndelivered, match=r"cannot be reached: (Connect call failed|Connection refused)"):
-            await sink.send(ROLLED_BACK)
+    sink = WebhookSink(Poster("oncall"), url=f"http://127.0.0.1:{unused_port()}/")
+    with pytest.raises(AlertUndelivered, match=r"cannot be reached: (Connect call failed|Connection refused)"):
+        await sink.send(ROLLED_BACK)
 
 
 async def test_a_bearer_token_is_read_anew_for_each_alert(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
-    async with (
-        receiver(says(200)) as got,
-        WebhookSink(name="oncall", url=got.url, token_file=token_file) as sink,
-    ):
+    async with receiver(says(200)) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url, token=Secret(token_file))
         with pytest.raises(AlertUndelivered, match="token cannot be read: No such file"):
             await sink.send(ROLLED_BACK)
         token_file.write_text("first-token\n")
@@ -195,9 +146,9 @@ async def test_a_bearer_token_is_read_anew_for_each_alert(tmp_path: Path) -> Non
 async def test_a_token_file_must_hold_one_token(tmp_path: Path, content: str) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(content, encoding="utf-8")
-    async with WebhookSink(name="oncall", url="http://127.0.0.1:9/", token_file=token_file) as sink:
-        with pytest.raises(AlertUndelivered, match=r"does not hold one token|not ASCII") as error:
-            await sink.send(ROLLED_BACK)
+    sink = WebhookSink(Poster("oncall"), url="http://127.0.0.1:9/", token=Secret(token_file))
+    with pytest.raises(AlertUndelivered, match=r"holds no secret|not ASCII") as error:
+        await sink.send(ROLLED_BACK)
     assert not content or content not in str(error.value)
 
 
@@ -214,12 +165,11 @@ async def test_no_secret_is_in_an_error_even_if_the_receiver_repeats_it(tmp_path
         url = f"{got.url}/path-T0KEN-98765?key=qu3ry-value"
         with_user = url.replace("http://", "http://s3cr3t-user:hunter2@")
         for sink in (
-            WebhookSink(name="oncall", url=url, token_file=token_file),
-            WebhookSink(name="oncall", url=with_user),
+            WebhookSink(Poster("oncall"), url=url, token=Secret(token_file)),
+            WebhookSink(Poster("oncall"), url=with_user),
         ):
-            async with sink:
-                with pytest.raises(TerminalError) as error:
-                    await sink.send(ROLLED_BACK)
+            with pytest.raises(TerminalError) as error:
+                await sink.send(ROLLED_BACK)
             assert str(error.value).endswith("answered 400 (its text repeats a secret and is not shown)")
             assert not [secret for secret in SECRETS if secret in repr(error.value)]
     assert got.requests[1].headers["Authorization"].startswith("Basic ")
@@ -229,60 +179,84 @@ async def test_no_secret_is_in_an_error_even_if_the_receiver_repeats_it(tmp_path
 async def test_only_the_origin_of_a_url_is_shown(answer: Handler) -> None:
     async with receiver(answer) as got:
         url = f"{got.url}/path-T0KEN-98765?key=qu3ry-value".replace("http://", "http://s3cr3t-user:hunter2@")
-        async with WebhookSink(name="oncall", url=url) as sink:
-            with pytest.raises((TerminalError, AlertUndelivered)) as error:
-                await sink.send(ROLLED_BACK)
+        sink = WebhookSink(Poster("oncall"), url=url)
+        with pytest.raises((TerminalError, AlertUndelivered)) as error:
+            await sink.send(ROLLED_BACK)
     assert not [secret for secret in SECRETS if secret in repr(error.value) + repr(error.value.__cause__)]
 
 
+async def test_a_signed_alert_can_be_verified_by_who_has_the_key(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("signing-k3y-98765\n")
+    async with receiver(says(200)) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url, signing_key=Secret(key_file), now_s=lambda: 1_763_868_730.9)
+        await sink.send(ROLLED_BACK)
+    (request,), (body,) = got.requests, got.raw
+    assert request.headers["Serin-Timestamp"] == "1763868730"
+    digest = hmac.new(b"signing-k3y-98765", b"1763868730." + body, hashlib.sha256).hexdigest()
+    assert request.headers["Serin-Signature"] == f"v1={digest}" == signature("signing-k3y-98765", "1763868730", body)
+
+
+async def test_the_operator_gives_the_body_another_shape() -> None:
+    shape = {
+        "message": "${urgency}: ${title}",
+        "open": {"not": "${resolved}"},
+        "list": ["${namespace}", 3],
+        "cost": "$$5",
+    }
+    nasty = replace(ROLLED_BACK, title='a "quoted" ${text} title')
+    async with receiver(says(200)) as got:
+        await WebhookSink(Poster("oncall"), url=got.url, headers={"X-Team": "shop"}, body=shape).send(nasty)
+    assert got.bodies == [
+        {
+            "message": 'PAGE: a "quoted" ${text} title',
+            "open": {"not": False},
+            "list": ["shop", 3],
+            "cost": "$5",
+        }
+    ]
+    assert got.requests[0].headers["X-Team"] == "shop"
+
+
+async def test_a_host_that_the_operator_does_not_allow_is_not_connected_to() -> None:
+    async with receiver(says(200)) as got:
+        sink = WebhookSink(Poster("oncall", allows=lambda host: host == "alerts.example"), url=got.url)
+        with pytest.raises(TerminalError, match="`allow` in the receivers file does not have this host"):
+            await sink.send(ROLLED_BACK)
+    assert got.requests == []
+
+
 async def test_a_long_or_binary_answer_is_cut() -> None:
-    async with receiver(says(400, "\x1b[31m" + "x" * 100_000)) as got, WebhookSink(name="oncall", url=got.url) as sink:
+    async with receiver(says(400, "\x1b[31m" + "x" * 100_000)) as got:
+        sink = WebhookSink(Poster("oncall"), url=got.url)
         with pytest.raises(TerminalError) as error:
             await sink.send(ROLLED_BACK)
     assert len(str(error.value)) < 300
     assert "\x1b" not in str(error.value)
 
 
-class Naming(AbstractResolver):
-    """Resolves every name to the addresses given."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host=each, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for each in self.addresses
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
 async def test_a_name_that_leads_to_the_metadata_service_is_refused() -> None:
     resolver = Naming("127.0.0.1", "169.254.169.254")
     async with receiver(says(200)) as got:
         url = got.url.replace("127.0.0.1", "alerts.example")
-        async with WebhookSink(name="oncall", url=url, resolver=resolver) as sink:
-            with pytest.raises(TerminalError, match=r"alerts\.example resolves to 169\.254\.169\.254, a link-local"):
-                await sink.send(ROLLED_BACK)
+        sink = WebhookSink(Poster("oncall", resolver=resolver), url=url)
+        with pytest.raises(TerminalError, match=r"alerts\.example resolves to 169\.254\.169\.254, a link-local"):
+            await sink.send(ROLLED_BACK)
     assert got.requests == []
 
 
 async def test_a_name_in_the_cluster_is_connected_to_at_the_address_that_was_checked() -> None:
     async with receiver(says(200)) as got:
         url = got.url.replace("127.0.0.1", "alerts.example")
-        async with WebhookSink(name="oncall", url=url, resolver=Naming("127.0.0.1")) as sink:
-            await sink.send(ROLLED_BACK)
+        sink = WebhookSink(Poster("oncall", resolver=Naming("127.0.0.1")), url=url)
+        await sink.send(ROLLED_BACK)
     assert got.requests[0].host.startswith("alerts.example:")
 
 
 async def test_an_address_in_disguise_is_never_connected_to() -> None:
-    async with WebhookSink(name="oncall", url="http://2852039166/", timeout_s=1) as sink:
-        with pytest.raises((AlertUndelivered, TerminalError)):
-            await sink.send(ROLLED_BACK)
+    sink = WebhookSink(Poster("oncall", timeout_s=1), url="http://2852039166/")
+    with pytest.raises((AlertUndelivered, TerminalError)):
+        await sink.send(ROLLED_BACK)
 
 
 @pytest.mark.parametrize(
@@ -314,13 +288,13 @@ def test_loopback_private_and_public_addresses_are_allowed(address: str) -> None
 )
 def test_a_url_that_cannot_work_is_refused_at_once_and_not_repeated(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"receiver oncall: .*{message}") as error:
-        WebhookSink(name="oncall", url=url)
+        WebhookSink(Poster("oncall"), url=url)
     assert "hunter2/" not in str(error.value)
 
 
 def test_a_user_and_a_token_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the URL has a user and there is a token file"):
-        WebhookSink(name="oncall", url="http://user:pass@host/", token_file=tmp_path / "token")
+    with pytest.raises(ValueError, match="the URL has a user and there is a token"):
+        WebhookSink(Poster("oncall"), url="http://user:pass@host/", token=Secret(tmp_path / "token"))
 
 
 def test_details_are_always_json() -> None:

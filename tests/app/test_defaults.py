@@ -11,13 +11,14 @@ from analyzer.adapters.memory.cluster import KINDS
 from analyzer.core.rollout import HoldReason
 from analyzer.errors import ObjectMissing
 from analyzer.policy.defaults import HOME
-from analyzer.ports import CANARY_DEFAULTS, SERVICE, Ref
+from analyzer.ports import CANARY_DEFAULTS, SERVICE, Ref, Severity
 from tests.app.loop import POLICY, Loop
-from tests.app.model import NAMESPACE, ModelMesh
+from tests.app.model import NAMESPACE, Behaviour, ModelMesh
 from tests.app.test_cache import cache_of, following, service, virtually
 from tests.app.test_daemon import running
 from tests.app.test_turns import quick_mesh
 from tests.fakes import FaultyCluster, ManualClock
+from tests.golden.scenes import until_told
 
 
 def set_defaults(mesh: ModelMesh, namespace: str = NAMESPACE, **spec: Any) -> None:
@@ -91,6 +92,15 @@ async def test_new_receivers_do_not_disturb_a_rollout() -> None:
     assert after is not None
     assert after.canary.requests > before.canary.requests > 0
     assert shown(mesh) == {"alerts": f'["everybody"] ({HOME})'}
+
+
+async def test_receivers_and_urgency_by_default_are_those_that_people_are_told_by() -> None:
+    mesh = quick_mesh()
+    set_defaults(mesh, alerts=["pager"], onRollback="notice")
+    mesh.behaviours["v2"] = Behaviour(error_rate=0.2)
+    loop = Loop(mesh)
+    alerts = await until_told(loop, "RolledBack")
+    assert [(each.receivers, each.severity) for each in alerts] == [(("pager",), Severity.NOTICE)]
 
 
 async def test_what_contradicts_only_together_stops_and_names_both() -> None:

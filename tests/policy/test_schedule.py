@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analyzer.policy.schedule import closed, parse_dates, parse_hours
@@ -73,8 +73,8 @@ def test_hours_that_daylight_saving_skips_open_when_the_clocks_have_moved() -> N
     skipped = "Sun 02:00-03:00"  # on 29 March 2026 it is 03:00 after 01:59
     assert "2026-04-05 02:00" in said(at("2026-03-29 01:30"), skipped)
     assert "2026-04-05 02:00" in said(at("2026-03-29 03:30"), skipped)
-    assert said(at("2026-03-29 01:30"), "Sun 02:30-05:00").endswith("closed until Sun 03:30 (Europe/Zurich)")
-    assert said(at("2026-03-29 03:30"), "Sun 02:30-05:00") == ""
+    assert said(at("2026-03-29 01:30"), "Sun 02:30-05:00").endswith("closed until Sun 03:00 (Europe/Zurich)")
+    assert said(at("2026-03-29 03:00"), "Sun 02:30-05:00") == "", "at 03:00 it is past 02:30"
 
 
 def test_hours_that_daylight_saving_repeats_are_open_twice() -> None:
@@ -92,6 +92,7 @@ def test_a_schedule_that_never_opens_says_so() -> None:
 HOURS = st.sampled_from([WORK, "Fri 22:00-06:00", "Sun 02:00-03:00", "Sun 02:30-05:00", "Mon,Wed-Thu 00:00-24:00"])
 
 
+@example(minute=105420, hours=["Sun 02:30-05:00"], frozen=[], zone="Africa/Casablanca")  # opens in a skipped hour
 @given(
     minute=st.integers(0, 366 * 24 * 60),
     hours=st.lists(HOURS, min_size=1, max_size=3, unique=True),

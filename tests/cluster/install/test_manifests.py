@@ -49,8 +49,9 @@ def test_helm_and_kustomize_make_the_same_objects(tmp_path: Path) -> None:
     by_helm = keyed(helm("monitoring.install=true"))
     # `helm install --create-namespace` makes it; and helm must not take all policies along when it is uninstalled.
     del by_kustomize["Namespace", "", "serin-system"]
-    crd = by_helm["CustomResourceDefinition", "", "canarypolicies.serin.dev"]
-    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    for name in ("canarypolicies", "canarydefaults"):
+        crd = by_helm["CustomResourceDefinition", "", f"{name}.serin.dev"]
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert by_helm.keys() == by_kustomize.keys()
     for key, obj in by_kustomize.items():
         assert by_helm[key] == obj, key
