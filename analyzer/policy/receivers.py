@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from analyzer.policy.fields import ObjectName
+from analyzer.policy.fields import OBJECT_NAME_SCHEMA, ObjectName
 from analyzer.policy.model import Lax, Model
 
 AtLeast = Literal["page", "notice", "info"]
@@ -129,16 +129,20 @@ class Receiver(Model):
 _LOWEST: Final[Mapping[str, AtLeast]] = {"pagerduty": "page", "alertmanager": "notice"}
 
 
+_NAMED: Final[JsonDict] = {"propertyNames": OBJECT_NAME_SCHEMA}
+"""pydantic says nothing of a mapping's keys where their check is a function."""
+
+
 class Receivers(Model):
     """The operator's receivers of alerts: who can be told, and how."""
 
-    receivers: dict[ObjectName, Receiver] = Field(json_schema_extra={"minProperties": 1})
+    receivers: dict[ObjectName, Receiver] = Field(json_schema_extra={"minProperties": 1, **_NAMED})
     """By name; policies name them in `alerts`."""
     default: Annotated[tuple[str, ...], Lax] = ()
     """For alerts that name no receiver, or one that is not here, or that nobody took. Left out: all of them."""
     allow: Annotated[tuple[str, ...], Lax] | None = None
     """The only hosts that alerts may go to: `alerts.example`, or `*.example` for all below it. Left out: any."""
-    links: dict[ObjectName, str] = Field(default_factory=dict)
+    links: dict[ObjectName, str] = Field(default_factory=dict, json_schema_extra=_NAMED)
     """Links that are added to each alert: a name, and a URL that may name `{namespace}`, `{name}`, `{reason}` …"""
 
 
