@@ -13,9 +13,9 @@ from analyzer.core.rollout.weights import same
 from analyzer.errors import AdmissionUnavailable, SerinError, TerminalError
 from analyzer.ports import Object
 
-_LOOK_AT_LOGS = frozenset({"Harm"})
+_LOOK_AT_LOGS = frozenset({"Harm", "StableChanged"})
 _LOOK_AT_PODS = frozenset({"CanaryUnavailable", "CanaryNotReady"})
-_JUDGE_AGAIN = frozenset({"StableChanged", "Inconclusive"})
+_JUDGE_AGAIN = frozenset({"Inconclusive"})
 _TAKE_OUT = frozenset({HoldReason.BLIND.value, "RollingBack", "Harm"})
 _PROXIES = frozenset({HoldReason.SAMPLE_RATIO.value, LASTS})
 
@@ -104,7 +104,9 @@ def _weights(observed: Observed, state: RolloutState, wanted: Weights) -> str:
 
 
 def _about_pods(state: RolloutState, target: ObservedTarget, namespace: str) -> str:
-    workload = target.workloads.get(state.canary)
+    # A stable version that changed has all traffic now: that is what there is to look at.
+    version = state.stable if state.reason == "StableChanged" else state.canary
+    workload = target.workloads.get(version)
     if workload is None:
         return f"kubectl -n {namespace} get deployments"
     if state.reason in _LOOK_AT_LOGS:

@@ -28,7 +28,13 @@ class Parcel:
     outstanding: set[str]  # receivers that have it still to come
     ended: set[str] = field(default_factory=set)  # receivers that took it, refused it, or were given up on
     taken: bool = False  # by one of them at least
+    late: bool = False  # a page that was not taken in time
+    told: dict[str, Alert] = field(default_factory=dict)  # what a receiver is told instead of `alert`
     ids: set[str] = field(default_factory=set)  # its own, and those of the alerts folded into it
+
+    def alert_for(self, receiver: str) -> Alert:
+        """Give the alert as this receiver is to have it."""
+        return self.told.get(receiver, self.alert)
 
 
 @dataclass(slots=True)

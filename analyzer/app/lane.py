@@ -43,6 +43,8 @@ class OutboxSettings:
         that receivers are not hit in step.
     longest_retry_after_s
         A receiver's own wish (Retry-After) is honoured up to this [s].
+    late_after_s
+        A page that none of its receivers took within this goes to the default receivers as well [s].
     give_up_after_s
         An alert older than this is told to nobody any more [s].
     fold_window_s
@@ -55,6 +57,7 @@ class OutboxSettings:
     first_retry_s: float = 1.0
     longest_retry_s: float = 60.0
     longest_retry_after_s: float = 600.0
+    late_after_s: float = 120.0
     give_up_after_s: float = 86_400.0
     fold_window_s: float = 3_600.0
     capacity: int = 1_000
@@ -191,7 +194,7 @@ class Lane:
         parcel = queue.parcels[0]
         try:
             async with asyncio.timeout(self._settings.send_timeout_s):
-                await self._sink.send(parcel.alert)
+                await self._sink.send(parcel.alert_for(self.name))
         except TerminalError as error:
             self._close(queue, Delivery.REFUSED, error)
         except TimeoutError:

@@ -129,6 +129,7 @@ class Metrics:
         )
         self._leader = self._gauge("leader", "1 while this replica leads and writes, 0 while it stands by.")
         self._pending = self._gauge("outbox_pending", "Alerts that some receiver has not taken yet.")
+        self._late = self._gauge("pages_late", "Pages that no receiver has taken in time, nor since.")
         self._receivers = self._gauge("receivers", "Receivers of alerts that are configured.")
         self._receivers_valid = self._gauge("receivers_valid", "0 while the receivers file cannot be used, else 1.")
         self._gauge("tasks", "Tasks of the event loop.").set_function(_count_tasks)
@@ -204,9 +205,10 @@ class Metrics:
         """Count an attempt to hand an alert to a receiver by its outcome."""
         self._alerts.labels(receiver, result).inc()
 
-    def set_outbox_pending(self, alerts: int) -> None:
-        """Show how many alerts are not settled."""
-        self._pending.set(alerts)
+    def set_outbox(self, *, pending: int, late: int) -> None:
+        """Show how many alerts are not settled, and how many of them are pages that nobody took in time."""
+        self._pending.set(pending)
+        self._late.set(late)
 
     def set_receivers(self, *, loaded: bool, count: int) -> None:
         """Show whether the receivers file can be used, and how many receivers there are."""

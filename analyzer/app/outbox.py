@@ -8,12 +8,14 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
 from analyzer.app.folding import Folding, Parcel, remember
 from analyzer.app.lane import Delivery, Lane, OutboxSettings
 from analyzer.app.metrics import Metrics
+from analyzer.core.rollout import wording
 from analyzer.ports import Alert, AlertSink, Clock, Severity
 
 __all__ = ["Delivery", "Outbox", "OutboxSettings"]
@@ -29,7 +31,8 @@ class Outbox:
     sinks
         The receivers that the operator configured, by name.
     default
-        Names of those that get an alert which names none, or one that is not configured, or that nobody else took.
+        Names of those that get an alert which names none, or one that is not configured, or that nobody else took, or a page
+        that nobody took in time.
     rng
         Spreads the retries.
     sleep
@@ -63,6 +66,8 @@ class Outbox:
         self._folding = Folding(self._settings.fold_window_s)
         self._parcels: dict[Parcel, None] = {}  # a set that keeps its order
         self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._diverted: OrderedDict[str, None] = OrderedDict()  # dedup keys of which the default was told a late page
+        self._paged = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
         self._stop = asyncio.Event()
@@ -154,8 +159,10 @@ class Outbox:
         self._folding.begin(parcel)
         self._parcels[parcel] = None
         self._empty.clear()
-        self._metrics.set_outbox_pending(self.pending)
+        self._show()
         self._dispatch(parcel, self._receivers(alert))
+        if _may_be_late(parcel):
+            self._paged.set()
         return True
 
     def _dispatch(self, parcel: Parcel, receivers: Iterable[str]) -> None:
@@ -176,7 +183,9 @@ class Outbox:
                     configured=list(self._lanes),
                     default=list(self._default),
                 )
-        fallback = self._default if unknown or not known else ()
+        # Who was told of a late page must hear of its end, though the receiver that was late answers again.
+        ends_diverted = (alert.resolved or alert.ends) and alert.dedup_key in self._diverted
+        fallback = self._default if unknown or not known or ends_diverted else ()
         return list(dict.fromkeys((*known, *fallback)))
 
     async def run(self) -> None:
@@ -186,9 +195,11 @@ class Outbox:
             try:
                 for name in self._lanes:
                     self._start(name)
+                late = tasks.create_task(self._look_for_late_pages(), name="look for late pages")
                 await self._stop.wait()
             finally:
                 self._running = None
+            late.cancel()
             for task in self._tasks.values():
                 task.cancel()
             self._tasks.clear()
@@ -219,6 +230,43 @@ class Outbox:
             self._stop.set()
         return self.pending
 
+    async def _look_for_late_pages(self) -> None:
+        while True:
+            self._paged.clear()
+            now_s = self._clock.monotonic_s()
+            for parcel in list(self._parcels):
+                if _may_be_late(parcel) and now_s - parcel.offered_at_s >= self._settings.late_after_s:
+                    self._divert(parcel)
+            # A page that comes while this sleeps is late after those that are waited for.
+            due_s = [each.offered_at_s + self._settings.late_after_s for each in self._parcels if _may_be_late(each)]
+            if due_s:
+                await asyncio.sleep(max(min(due_s) - now_s, 0.001))
+            else:
+                await self._paged.wait()
+
+    def _divert(self, parcel: Parcel) -> None:
+        """Hand a late page to the default receivers as well. Those that are late are still tried."""
+        parcel.late = True
+        self._show()
+        alert, silent = parcel.alert, sorted(parcel.outstanding)
+        names = [name for name in self._default if name not in parcel.ended | parcel.outstanding]
+        lasts = wording.duration(self._settings.late_after_s)
+        fields = {"policy": alert.policy, "reason": alert.reason, "title": alert.title, "receivers": silent}
+        if not names:
+            _log.critical("PAGE NOT TAKEN, and there is nobody else to tell; it is tried on", **fields, not_for=lasts)
+            return
+        _log.error("page not taken in time; the default receivers are told as well", **fields, default=names)
+        remember(self._diverted, alert.dedup_key, None)
+        why = f"{' and '.join(silent)} did not take this page within {lasts}, so it comes to you; Serin tries on there."
+        told = replace(alert, done=f"{alert.done}\n{why}".lstrip())
+        parcel.told.update(dict.fromkeys(names, told))
+        self._dispatch(parcel, names)
+
+    def _show(self) -> None:
+        self._metrics.set_outbox(
+            pending=self.pending, late=sum(parcel.late and not parcel.taken for parcel in self._parcels)
+        )
+
     def _on_attempt(self, parcel: Parcel, receiver: str, result: Delivery) -> None:
         self._metrics.count_alert(receiver, result.value)
         if result is Delivery.RETRIED:
@@ -226,6 +274,7 @@ class Outbox:
         parcel.outstanding.discard(receiver)
         parcel.ended.add(receiver)
         parcel.taken |= result is Delivery.DELIVERED
+        self._show()
         if parcel.outstanding:
             return
         fallback = [name for name in self._default if name not in parcel.ended]
@@ -240,6 +289,12 @@ class Outbox:
     def _settle(self, parcel: Parcel) -> None:
         del self._parcels[parcel]
         self._folding.end(parcel, now_s=self._clock.monotonic_s())
-        self._metrics.set_outbox_pending(self.pending)
+        self._show()
         if not self._parcels:
             self._empty.set()
+
+
+def _may_be_late(parcel: Parcel) -> bool:
+    """Whether nobody knows of a page yet, and nobody else was told of it. The end of one may wait."""
+    alert = parcel.alert
+    return alert.severity is Severity.PAGE and not (alert.resolved or parcel.taken or parcel.late)

@@ -64,6 +64,7 @@ def schema(
     *,
     counts: Annotated[bool, typer.Option("--counts", help="Of the counts that `serin replay` reads, instead.")] = False,
     defaults: Annotated[bool, typer.Option("--defaults", help="Of CanaryDefaults, instead.")] = False,
+    receivers: Annotated[bool, typer.Option("--receivers", help="Of the file of receivers, instead.")] = False,
     crd: Annotated[
         bool, typer.Option("--crd", help="The CustomResourceDefinition for the API server, instead.")
     ] = False,
@@ -79,7 +80,7 @@ def schema(
 
     from analyzer.policy import schema as schemas
 
-    build = schemas.defaults_schema if defaults else schemas.json_schema
+    build = schemas.defaults_schema if defaults else schemas.receivers_schema if receivers else schemas.json_schema
     if counts:
         from analyzer.replay.schema import counts_schema as build
     wanted = build("draft-07") if draft is Draft.DRAFT_07 else build("2020-12")

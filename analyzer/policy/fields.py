@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -46,7 +46,7 @@ def _name(what: str, pattern: str, rule: str) -> Callable[[object], str]:
     return read
 
 
-def _name_schema(what: str, pattern: str, rule: str) -> dict[str, object]:
+def _name_schema(what: str, pattern: str, rule: str) -> dict[str, Any]:
     rules = [server_rule(f"self.matches(r'{pattern}')", f"cannot be the name of {what}", rule)]
     return {"type": "string", "pattern": pattern, "maxLength": 253, SERVER_RULES: rules}
 
@@ -59,7 +59,8 @@ _ROUTE: Final = ("a route", _ROUTE_NAME, "write the `name` of the http route, wi
 _read_version: Final = _name(*_VERSION)
 _read_route: Final = _name(*_ROUTE)
 
-ObjectName = Annotated[str, PlainValidator(_name(*_OBJECT)), WithJsonSchema(_name_schema(*_OBJECT))]
+OBJECT_NAME_SCHEMA: Final = _name_schema(*_OBJECT)
+ObjectName = Annotated[str, PlainValidator(_name(*_OBJECT)), WithJsonSchema(OBJECT_NAME_SCHEMA)]
 VersionName = Annotated[str, PlainValidator(_read_version), WithJsonSchema(_name_schema(*_VERSION))]
 RouteName = Annotated[str, PlainValidator(_read_route), WithJsonSchema(_name_schema(*_ROUTE))]
 ApprovalPoint = Annotated[

@@ -10,9 +10,10 @@ from string import Template
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
-from analyzer.policy.fields import ObjectName
+from analyzer.policy.fields import OBJECT_NAME_SCHEMA, ObjectName
 from analyzer.policy.model import Lax, Model
 
 AtLeast = Literal["page", "notice", "info"]
@@ -28,8 +29,15 @@ LINK_PLACEHOLDERS: Final = ("namespace", "name", "reason", "anchor", "argocd", "
 `flux` are the application or Kustomization that the policy belongs to; without one the link is left out."""
 
 
+def _one_of(*names: str) -> JsonDict:
+    """For the schema: exactly one of these fields. The model itself says it in words, in `check`."""
+    return {"oneOf": [{"required": [name]} for name in names]}
+
+
 class PagerDuty(Model):
     """PagerDuty, by its Events API v2."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("routingKeyFile", "routingKeyEnv"))
 
     routing_key_file: str | None = None
     routing_key_env: str | None = None
@@ -48,12 +56,16 @@ class Alertmanager(Model):
 class Slack(Model):
     """Slack, by an incoming webhook."""
 
+    model_config = ConfigDict(json_schema_extra=_one_of("urlFile", "urlEnv"))
+
     url_file: str | None = None
     url_env: str | None = None
 
 
 class Webhook(Model):
     """Anything that takes JSON by HTTP."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("url", "urlFile", "urlEnv"))
 
     url: str | None = None
     url_file: str | None = None
@@ -81,12 +93,18 @@ class Email(Model):
 class Apprise(Model):
     """Any of the services that the library apprise knows."""
 
+    model_config = ConfigDict(json_schema_extra=_one_of("urlFile", "urlEnv"))
+
     url_file: str | None = None
     url_env: str | None = None
 
 
 class Receiver(Model):
     """One way to reach people: exactly one kind, and from which severity on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_one_of("pagerduty", "alertmanager", "slack", "webhook", "email", "apprise")
+    )
 
     pagerduty: PagerDuty | None = None
     alertmanager: Alertmanager | None = None
@@ -111,15 +129,20 @@ class Receiver(Model):
 _LOWEST: Final[Mapping[str, AtLeast]] = {"pagerduty": "page", "alertmanager": "notice"}
 
 
-class Receivers(Model):
-    """The whole file."""
+_NAMED: Final[JsonDict] = {"propertyNames": OBJECT_NAME_SCHEMA}
+"""pydantic says nothing of a mapping's keys where their check is a function."""
 
-    receivers: dict[ObjectName, Receiver]
+
+class Receivers(Model):
+    """The operator's receivers of alerts: who can be told, and how."""
+
+    receivers: dict[ObjectName, Receiver] = Field(json_schema_extra={"minProperties": 1, **_NAMED})
+    """By name; policies name them in `alerts`."""
     default: Annotated[tuple[str, ...], Lax] = ()
     """For alerts that name no receiver, or one that is not here, or that nobody took. Left out: all of them."""
     allow: Annotated[tuple[str, ...], Lax] | None = None
     """The only hosts that alerts may go to: `alerts.example`, or `*.example` for all below it. Left out: any."""
-    links: dict[ObjectName, str] = Field(default_factory=dict)
+    links: dict[ObjectName, str] = Field(default_factory=dict, json_schema_extra=_NAMED)
     """Links that are added to each alert: a name, and a URL that may name `{namespace}`, `{name}`, `{reason}` …"""
 
 

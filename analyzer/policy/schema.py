@@ -1,4 +1,4 @@
-"""The JSON Schemas of a policy and of defaults, for editors and `serin schema`.
+"""The JSON Schemas of a policy, of defaults and of the receivers file, for editors and `serin schema`.
 
 pydantic writes draft 2020-12. The YAML language server that editors use reads draft-07, so both are made from one
 model, which needs nothing that the older draft lacks but the name of the place of definitions.
@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from analyzer.policy.model import CanaryDefaults, CanaryPolicy
+from analyzer.policy.receivers import Receivers
 from analyzer.policy.server import SERVER_RULES
 
 Draft = Literal["draft-07", "2020-12"]
@@ -29,6 +30,11 @@ def json_schema(draft: Draft = "draft-07") -> dict[str, Any]:
 def defaults_schema(draft: Draft = "draft-07") -> dict[str, Any]:
     """Build the schema of a file with `CanaryDefaults`."""
     return _schema(CanaryDefaults, draft)
+
+
+def receivers_schema(draft: Draft = "draft-07") -> dict[str, Any]:
+    """Build the schema of the operator's file of receivers."""
+    return _schema(Receivers, draft)
 
 
 def _schema(kind: type[BaseModel], draft: Draft) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,7 +21,17 @@ from analyzer.core.judge.types import Assessment, JudgeRequest
 from analyzer.core.rollout import Problem
 from analyzer.errors import ClusterUnavailable, MetricsUnavailable, WriteRefused
 from analyzer.policy.model import CanaryPolicy
-from analyzer.ports import CANARY_POLICY, POD, Cluster, Object, Ref, Telemetry, TelemetryQuery, TelemetryWindow
+from analyzer.ports import (
+    CANARY_POLICY,
+    POD,
+    AlertSink,
+    Cluster,
+    Object,
+    Ref,
+    Telemetry,
+    TelemetryQuery,
+    TelemetryWindow,
+)
 from tests.app.model import NAMESPACE, POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.test_turns import quick_mesh
 from tests.fakes import FakeTelemetry, FaultyCluster, RecordingSink
@@ -37,6 +47,7 @@ class Running:
         *,
         dry_run: bool = False,
         cluster: Cluster | None = None,
+        sinks: Mapping[str, AlertSink] | None = None,
     ) -> None:
         self.mesh = mesh
         cluster = cluster or mesh.cluster
@@ -44,9 +55,8 @@ class Running:
         self.metrics = Metrics()
         changes = Changes()
         cache = ClusterCache(cluster, WATCHED, clock=mesh.clock, on_change=changes.note)
-        outbox = Outbox(
-            {"log": self.sink}, default=("log",), clock=mesh.clock, metrics=self.metrics, rng=random.Random(1)
-        )
+        sinks = sinks or {"log": self.sink}
+        outbox = Outbox(sinks, default=list(sinks), clock=mesh.clock, metrics=self.metrics, rng=random.Random(1))
         services = Services(
             cluster=cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=self.metrics, dry_run=dry_run
         )
@@ -84,9 +94,14 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    mesh: ModelMesh, telemetry: Telemetry | None = None, *, dry_run: bool = False, cluster: Cluster | None = None
+    mesh: ModelMesh,
+    telemetry: Telemetry | None = None,
+    *,
+    dry_run: bool = False,
+    cluster: Cluster | None = None,
+    sinks: Mapping[str, AlertSink] | None = None,
 ) -> AsyncIterator[Running]:
-    serin = Running(mesh, telemetry, dry_run=dry_run, cluster=cluster)
+    serin = Running(mesh, telemetry, dry_run=dry_run, cluster=cluster, sinks=sinks)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         task = group.create_task(serin.daemon.run())
         yield serin

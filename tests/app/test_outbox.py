@@ -386,6 +386,136 @@ def test_an_alert_nobody_took_for_a_day_expires() -> None:
     virtually(story())
 
 
+BUSY = fails(AlertUndelivered("busy", retry_after_s=600))
+
+
+def a_page(at: int = 0, **changes: Any) -> Alert:
+    return replace(alert(at, **changes), receivers=("pager",))
+
+
+@pytest.mark.parametrize("slow", [DOWN, hangs, BREAKS, BUSY], ids=["down", "hanging", "a bug", "busy"])
+def test_a_page_that_is_not_taken_in_time_goes_to_the_default_as_well_once(slow: Answer) -> None:
+    async def story() -> None:
+        pager, log, metrics = ScriptedSink(forever=slow), ScriptedSink(), Metrics()
+        outbox = make({"pager": pager, "log": log}, default=["log"], metrics=metrics)
+        with capture_logs() as lines:
+            async with running(outbox):
+                outbox.offer(a_page())
+                await asyncio.sleep(119)
+                assert log.taken == []
+                await asyncio.sleep(3600)
+                before = len(pager.attempts)
+                pager.forever = None
+                await settled(outbox)
+        ((at_s, told),) = log.taken
+        assert at_s == pytest.approx(120, abs=0.01)
+        why = "pager did not take this page within 2 min, so it comes to you; Serin tries on there."
+        assert told == replace(a_page(), done=f"{a_page().done}\n{why}")
+        assert len(pager.attempts) == before + 1
+        assert pager.alerts == [a_page()]  # tried on, and in its own words
+        assert count(metrics, "serin_alerts_total", receiver="log", result="delivered") == 1
+        (line,) = [line for line in lines if line["event"].startswith("page not taken in time")]
+        assert (line["log_level"], line["receivers"], line["default"]) == ("error", ["pager"], ["log"])
+
+    virtually(story())
+
+
+def test_a_page_waits_for_its_receivers_as_long_as_the_settings_say() -> None:
+    async def story() -> None:
+        log = ScriptedSink()
+        outbox = make({"pager": ScriptedSink(forever=DOWN), "log": log}, default=["log"], late_after_s=7)
+        with capture_logs():
+            async with running(outbox):
+                await asyncio.sleep(50)
+                for second in range(3):  # each has its own time
+                    outbox.offer(a_page(second, key=f"rollout {second}"))
+                    await asyncio.sleep(1)
+                await asyncio.sleep(20)
+        assert [at_s for at_s, _ in log.taken] == pytest.approx([57, 58, 59], abs=0.01)
+        assert "within 7 s" in log.alerts[0].done
+
+    virtually(story())
+
+
+def test_what_wakes_nobody_or_was_taken_by_somebody_is_not_handed_on() -> None:
+    async def story() -> None:
+        pager, chat, log = ScriptedSink(forever=DOWN), ScriptedSink(), ScriptedSink()
+        outbox = make({"pager": pager, "chat": chat, "log": log}, default=["log"])
+        with capture_logs():
+            async with running(outbox):
+                outbox.offer(a_page(key="notice", severity=Severity.NOTICE))
+                outbox.offer(a_page(key="end", resolved=True))
+                outbox.offer(replace(alert(key="page"), receivers=("pager", "chat")))
+                await asyncio.sleep(3600)
+        assert [each.dedup_key for each in chat.alerts] == ["page"]
+        assert log.alerts == []
+
+    virtually(story())
+
+
+@pytest.mark.parametrize(
+    "end", [{"resolved": True}, {"reason": "RolledBack", "ends": ("Blind",)}], ids=["resolved", "ended"]
+)
+def test_who_was_told_of_a_late_page_hears_of_its_end(end: dict[str, Any]) -> None:
+    async def story() -> None:
+        pager, log = ScriptedSink(forever=DOWN), ScriptedSink()
+        outbox = make({"pager": pager, "log": log}, default=["log"])
+        late, over = a_page(reason="Blind"), a_page(300, **{"reason": "Blind", **end})
+        with capture_logs():
+            async with running(outbox):
+                outbox.offer(late)
+                await asyncio.sleep(200)
+                pager.forever = None
+                await settled(outbox)
+                outbox.offer(over)
+                outbox.offer(a_page(300, key="another rollout", **end))
+                await settled(outbox)
+        assert pager.alerts[:2] == [late, over]
+        assert [each.at_s for each in log.alerts] == [late.at_s, over.at_s]
+        assert log.alerts[-1] == over
+
+    virtually(story())
+
+
+def test_a_late_page_with_nobody_else_to_tell_is_one_loud_line_and_a_metric() -> None:
+    async def story() -> None:
+        pager, metrics = ScriptedSink(forever=DOWN), Metrics()
+        outbox = make({"pager": pager, "log": ScriptedSink()}, default=["pager"], metrics=metrics)
+        with capture_logs() as lines:
+            async with running(outbox):
+                outbox.offer(a_page())
+                await asyncio.sleep(119)
+                assert count(metrics, "serin_pages_late") == 0
+                await asyncio.sleep(3600)
+                assert count(metrics, "serin_pages_late") == 1
+                pager.forever = None
+                await settled(outbox)
+                assert count(metrics, "serin_pages_late") == 0
+        (loud,) = [line for line in lines if line["log_level"] == "critical"]
+        assert (loud["receivers"], loud["title"], loud["not_for"]) == (["pager"], a_page().title, "2 min")
+        assert pager.alerts == [a_page()]
+
+    virtually(story())
+
+
+def test_a_late_page_is_shown_until_the_default_has_taken_it() -> None:
+    async def story() -> None:
+        pager, log, metrics = ScriptedSink(forever=DOWN), ScriptedSink(forever=DOWN), Metrics()
+        outbox = make({"pager": pager, "log": log}, default=["log"], metrics=metrics)
+        with capture_logs():
+            async with running(outbox):
+                outbox.offer(a_page())
+                await asyncio.sleep(600)
+                assert count(metrics, "serin_pages_late") == 1
+                log.forever = None
+                await asyncio.sleep(60)
+                assert len(log.alerts) == 1
+                assert count(metrics, "serin_pages_late") == 0
+                assert not outbox.is_settled(a_page())  # the pager is still tried
+
+    virtually(story())
+
+
 def test_a_full_outbox_says_so_and_keeps_room_for_pages() -> None:
     async def story() -> None:
         pager = ScriptedSink(forever=hangs)

@@ -250,9 +250,11 @@ def test_help_and_version_are_there() -> None:
     assert serin("--version").stdout.startswith("serin 0.")
 
 
-def test_the_schema_of_counts_it_prints_is_the_published_one() -> None:
-    published = (ROOT / "policies" / "schema" / "counts.schema.json").read_text(encoding="utf-8")
-    assert serin("schema", "--counts").stdout == published
+@pytest.mark.parametrize("of", ["counts", "receivers"])
+@pytest.mark.parametrize(("draft", "ending"), [("draft-07", "schema.json"), ("2020-12", "2020-12.schema.json")])
+def test_the_other_schemas_it_prints_are_the_published_ones(of: str, draft: str, ending: str) -> None:
+    published = (ROOT / "policies" / "schema" / f"{of}.{ending}").read_text(encoding="utf-8")
+    assert serin("schema", f"--{of}", "--draft", draft).stdout == published
 
 
 def test_a_file_of_counts_is_replayed_to_its_verdict(tmp_path: Path) -> None:

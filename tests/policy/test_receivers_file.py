@@ -1,10 +1,23 @@
 """The operator's file of receivers: every mistake has a place and a mend, and no message repeats a value."""
 
+import json
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from analyzer.policy.findings import Finding
+from analyzer.policy.load import load_documents
 from analyzer.policy.receivers import Receivers, allows
 from analyzer.policy.receivers_file import read_receivers
+from analyzer.policy.schema import Draft, receivers_schema
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED: dict[Draft, str] = {"draft-07": "receivers.schema.json", "2020-12": "receivers.2020-12.schema.json"}
+VALIDATORS: dict[Draft, Any] = {"draft-07": Draft7Validator, "2020-12": Draft202012Validator}
+DRAFTS = pytest.mark.parametrize("draft", VALIDATORS)
 
 SECRET = "hunter2-hunter2"
 GOOD = """
@@ -100,3 +113,72 @@ def test_findings_are_of_the_file_that_was_named() -> None:
 def test_the_list_of_hosts_is_exact_but_for_a_leading_star(host: str, *, allowed: bool) -> None:
     assert allows(("a.example", "*.b.example"), host) is allowed
     assert allows(None, host)
+
+
+# --- for editors ------------------------------------------------------------------------------------------------------
+
+
+def documented() -> str:
+    """Take the example out of the operator's page."""
+    found = re.search(r"```yaml\n(.*?)```", (ROOT / "deploy" / "receivers.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def errors(text: str, draft: Draft) -> list[str]:
+    (document,) = load_documents(text, file="r.yaml").documents
+    return [error.message for error in VALIDATORS[draft](receivers_schema(draft)).iter_errors(document.value)]
+
+
+@DRAFTS
+def test_the_published_schema_is_current_and_one(draft: Draft) -> None:
+    schema = receivers_schema(draft)
+    VALIDATORS[draft].check_schema(schema)
+    expected = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    published = ROOT / "policies" / "schema" / PUBLISHED[draft]
+    assert published.read_text(encoding="utf-8") == expected, f"serin schema --receivers --draft {draft} > {published}"
+
+
+def test_the_documented_example_is_read_and_leads_editors_to_the_schema() -> None:
+    text = documented()
+    assert isinstance(read_receivers(text, file="receivers.md"), Receivers)
+    place = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert ROOT / place == ROOT / "policies" / "schema" / PUBLISHED["draft-07"]
+
+
+TAKEN = {
+    "documented": documented(),
+    "all kinds": GOOD,
+    "least": one("apprise: {urlEnv: A}"),
+    "any body": one("webhook: {url: 'http://h/', body: {a: [1, {b: null}]}}"),
+    "only the log by default": one("slack: {urlFile: a}") + "default: [log]\n",
+}
+REFUSED = {
+    "empty": "receivers: {}",
+    "nothing": "{}",
+    "unknown kind": one("slak: {urlFile: a}"),
+    "unknown field": one(f"pagerduty: {{routingKey: {SECRET}}}"),
+    "two kinds": one("slack: {urlFile: a}\n    webhook: {url: 'http://h/'}"),
+    "no kind": one("atLeast: page"),
+    "no secret": one("pagerduty: {}"),
+    "two places of a secret": one("slack: {urlFile: a, urlEnv: B}"),
+    "unknown severity": one("slack: {urlFile: a}\n    atLeast: all"),
+    "wrong type": one("slack: {urlFile: [a]}"),
+    "nobody": one("email: {to: [], from: a@b, server: 's:25'}"),
+    "no server": one("email: {to: [a@b], from: a@b}"),
+    "no name": "receivers: {'On Call': {slack: {urlFile: a}}}",
+}
+
+
+@DRAFTS
+@pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN)
+def test_the_schema_takes_what_the_model_takes(text: str, draft: Draft) -> None:
+    assert isinstance(read_receivers(text, file="r.yaml"), Receivers)
+    assert errors(text, draft) == []
+
+
+@DRAFTS
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_the_schema_refuses_what_an_editor_can_tell_and_the_model_refuses_too(text: str, draft: Draft) -> None:
+    assert isinstance(read_receivers(text, file="r.yaml"), list)
+    assert errors(text, draft)

@@ -98,8 +98,9 @@ _MORNING = "No user gets {canary} any more, so this can wait until the morning."
 _NEXT_FOR_PEOPLE = {
     "Harm": f"{_MORNING} Look for the cause in what its pods logged. A changed pod template is judged as a new release, "
     "by itself.",
-    "StableChanged": f"{_MORNING} Finish the change of {{stable}} first. To have the same {{canary}} judged again, restart its "
-    "pods:",
+    "StableChanged": "No user gets {canary} any more. But all users get {stable} as it is now, and nobody judged that change: "
+    "look now whether it fails, and undo it if it does. When it is as it shall be, `serin retry` has the same {canary} judged "
+    "again. To look at {stable}:",
     "CanaryUnavailable": f"{_MORNING} See why its pods are not ready:",
     "CanaryNotReady": f"{_MORNING} See why its pods are not ready:",
     "AbortedByPerson": "A changed pod template is judged as a new release, by itself. To have the same {canary} judged again:",
