@@ -46,7 +46,7 @@ class Terminal:
     def __init__(self, folder: Path, bed: Bed) -> None:
         self.took: list[tuple[str, float]] = []
         self._folder = folder
-        programs = (Path(sys.executable).parent, bed.places.program("kubectl").parent)
+        programs = (Path(sys.executable).parent, Path(bed.places.program("kubectl")).parent)
         self._environment = {
             "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
             "KUBECONFIG": str(bed.kubeconfig),
