@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analyzer.adapters.allocator import give_back_forever
 from analyzer.adapters.clock import SystemClock
 from analyzer.adapters.decision_file import DecisionFile, DecisionStream
 from analyzer.adapters.prometheus import PrometheusTelemetry
@@ -164,9 +165,8 @@ async def assemble(cluster: Cluster, settings: Settings, *, clock: Clock | None 
             pods=pods,
             executor=executor,
         )
-        daemon = Daemon(
-            services, cache=cache, judging=judging, changes=changes, companions=[lambda: receivers.run(outbox)]
-        )
+        companions = [lambda: receivers.run(outbox), give_back_forever]
+        daemon = Daemon(services, cache=cache, judging=judging, changes=changes, companions=companions)
         yield Assembly(daemon=daemon, metrics=metrics, cache=cache, telemetry=telemetry)
 
 

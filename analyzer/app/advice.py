@@ -79,7 +79,11 @@ def _command(notice: Notice, state: RolloutState, obj: Object, observed: Observe
         return _weights(observed, state, (0.0,) * len(observed.target.stages))
     if notice.reason == HoldReason.DRIFT:
         return _weights(observed, state, state.weights)
-    return _about_pods(state, observed.target, namespace) if notice.reason == "RolledBack" else ""
+    if notice.reason != "RolledBack":
+        return ""
+    if state.reason == "AbortedByPerson":
+        return f"serin retry {obj['metadata']['name']} -n {namespace}"
+    return _about_pods(state, observed.target, namespace)
 
 
 def _look_at_target(namespace: str, virtual_service: object, policy: str) -> str:

@@ -11,6 +11,7 @@ import structlog
 
 from analyzer.app.cache import ClusterCache
 from analyzer.app.judging import Judging
+from analyzer.app.leftovers import find_leftovers
 from analyzer.app.reconcile import Reconciler
 from analyzer.app.reserve import release_orphans
 from analyzer.app.runner import Runner
@@ -114,7 +115,7 @@ class Daemon:
         self._companions = tuple(companions)
         self._runners: dict[Ref, Runner] = {}
         self._identities: dict[Ref, tuple[object, ...]] = {}
-        self._leaving: list[Runner] = []  # their policy is deleted; they may still be taking a canary back
+        self._leaving: set[Runner] = set()  # their policy is deleted; they may still be taking a canary back
         self._stopping = False
         self._standing_changed = False
 
@@ -196,6 +197,7 @@ class Daemon:
         await self._refresh()
         self._reconsider(policies, {Ref(CANARY_POLICY, *_name(obj)) for obj in self.cache.list(CANARY_POLICY)})
         log.info("serin runs", policies=len(self._runners), dry_run=self._services.dry_run)
+        self._warn_of_leftovers()
         while not self._stopping:
             refs = await self._changes.take()
             if not self.leads or self._services.leadership.term != term:
@@ -228,6 +230,15 @@ class Daemon:
             # Nothing depends on it: a write on top of an old status is refused, and read again.
             log.warning("policies not read again", error=str(error) or "time-out")
 
+    def _warn_of_leftovers(self) -> None:
+        for left in find_leftovers(self.cache):
+            log.warning(
+                "a VirtualService that Serin wrote to splits its traffic and has no policy; was it deleted while no Serin ran?",
+                virtual_service=left.virtual_service,
+                weights=left.splits,
+                command=left.command or None,
+            )
+
     async def _until_synced(self) -> None:
         """Wait for the first complete view of the cluster; a stop must not have to wait for it."""
         while not self._stopping and not self.cache.synced.is_set():
@@ -259,12 +270,18 @@ class Daemon:
         reconciler = Reconciler(self._services, ref)
         runner = Runner(reconciler, judging=self._judging, metrics=self._services.metrics, clock=self._services.clock)
         self._runners[ref] = runner
-        policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+        task = policies.create_task(runner.run(), name=f"policy {reconciler.key}")
+
+        def forget(ended: "asyncio.Task[None]") -> None:
+            if not ended.cancelled():  # one that is cut short as the lease is lost leaves its traces to whoever cut it
+                self._leaving.discard(runner)
+
+        task.add_done_callback(forget)
 
     def _end(self, ref: Ref) -> None:
         runner = self._runners.pop(ref)
         runner.delete()
-        self._leaving.append(runner)
+        self._leaving.add(runner)
 
     def _wake_rivals(self, refs: set[Ref]) -> None:
         """Wake the others of a namespace in which a policy went: it may have freed their VirtualService."""

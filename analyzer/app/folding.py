@@ -16,6 +16,7 @@ _V = TypeVar("_V")
 
 _REMEMBERED: Final = 10_000
 _IDS_PER_PARCEL: Final = 100
+_SWEEP: Final = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,10 @@ class _Said:
     parcels: dict[str, Parcel] = field(default_factory=dict)  # by reason
     settled_at_s: dict[str, float] = field(default_factory=dict)  # by reason, on the monotonic clock
 
+    def stands(self, since_s: float) -> bool:
+        """Whether it may still stand for another alert: it is on its way, or was settled after `since_s`."""
+        return bool(self.parcels) or max(self.settled_at_s.values(), default=since_s) > since_s
+
 
 class Folding:
     """Recognises alerts that were offered before, and those that say the same as one before.
@@ -52,7 +57,8 @@ class Folding:
         self._window_s = window_s
         self._said: OrderedDict[str, _Said] = OrderedDict()
         self._pending: dict[str, Parcel] = {}  # by id
-        self._settled: OrderedDict[str, None] = OrderedDict()  # ids
+        self._settled: OrderedDict[str, float] = OrderedDict()  # ids, and since when
+        self._swept_at_s = 0.0
 
     def is_settled(self, alert: Alert) -> bool:
         """Whether this very alert, or the one it was folded into, is done with."""
@@ -75,11 +81,12 @@ class Folding:
         settled_at_s = said.settled_at_s.get(alert.reason)
         if settled_at_s is None or now_s - settled_at_s >= self._window_s:
             return False
-        remember(self._settled, name, None)
+        remember(self._settled, name, now_s)
         return True
 
     def begin(self, parcel: Parcel) -> None:
         """Note an alert that is now on its way."""
+        self._sweep(parcel.offered_at_s)
         alert = parcel.alert
         said = self._said.get(alert.dedup_key)
         if said is None or said.resolved != alert.resolved:
@@ -94,11 +101,19 @@ class Folding:
         alert = parcel.alert
         for name in parcel.ids:
             self._pending.pop(name, None)
-            remember(self._settled, name, None)
+            remember(self._settled, name, now_s)
         said = self._said.get(alert.dedup_key)
         if said is not None and said.parcels.get(alert.reason) is parcel:
             del said.parcels[alert.reason]
             said.settled_at_s[alert.reason] = now_s
+
+    def _sweep(self, now_s: float) -> None:
+        """Forget what was settled before the window: it stands for nothing any more. Looked at a few times per window."""
+        if now_s - self._swept_at_s < self._window_s * _SWEEP:
+            return
+        self._swept_at_s, since_s = now_s, now_s - self._window_s
+        self._said = OrderedDict((key, said) for key, said in self._said.items() if said.stands(since_s))
+        self._settled = OrderedDict((name, at_s) for name, at_s in self._settled.items() if at_s > since_s)
 
 
 def remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:

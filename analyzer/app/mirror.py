@@ -102,6 +102,8 @@ class Mirror:
             return False
         self._forget(namespace, name)
         del self._objects[namespace][name]
+        if not self._objects[namespace]:
+            del self._objects[namespace]  # namespaces come and go: one for each pull request, say
         return True
 
     def _forget(self, namespace: str, name: str) -> None:

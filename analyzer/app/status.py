@@ -312,18 +312,26 @@ def _history(state: RolloutState, previous: Mapping[str, Any]) -> list[Object]:
 
 
 def _conditions(state: RolloutState, *, generation: int, now_s: float, previous: Mapping[str, Any]) -> list[Object]:
-    """Build `Ready` (the policy is accepted and enforced), `Promoted` and `Held`.
+    """Build `Ready` (the policy is accepted and enforced), `Stalled`, `Promoted` and `Held`.
 
     `Ready` stays True during a rollout, so that a GitOps tool that waits for it does not wait for hours; `Promoted` is Unknown
-    until the end.
+    until the end. `Stalled` ends the waiting: what is wrong stays wrong until somebody mends it, and what is only missing may
+    come yet.
     """
     broken = state.phase in _READY_PHASES_BROKEN
+    stalled = broken and not state.reason.endswith("Missing")
     wanted = [
         (
             "Ready",
             "False" if broken else "True",
             state.reason if broken else "Accepted",
             state.message if broken else "",
+        ),
+        (
+            "Stalled",
+            "True" if stalled else "False",
+            state.reason if stalled else "NotStalled",
+            state.message if stalled else "",
         ),
         ("Promoted", _PROMOTED.get(state.phase, "Unknown"), state.reason or "Waiting", state.message),
         (

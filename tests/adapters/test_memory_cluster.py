@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import looptime
 import pytest
 
 from analyzer.adapters.memory import MemoryCluster, Verb
@@ -308,6 +309,19 @@ async def test_a_watch_without_news_hears_bookmarks_and_is_closed_in_time() -> N
         "kind": "VirtualService",
         "metadata": {"resourceVersion": "2"},
     }
+
+
+def test_a_watch_ends_although_virtual_time_is_rounded() -> None:
+    async def story() -> None:
+        memory = MemoryCluster(ManualClock(), bookmark_s=1.0, watch_s=2.000_000_000_4)
+        await asyncio.sleep(0.280349)
+        heard = 0
+        async for _ in memory.watch(EVENT, namespace=NAMESPACE, resource_version="1"):
+            heard += 1
+            assert heard < 10, "it hears bookmarks, and no time passes"
+
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        runner.run(story())
 
 
 async def test_a_version_that_is_none_is_refused(memory: MemoryCluster) -> None:

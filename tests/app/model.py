@@ -55,6 +55,7 @@ class ModelMesh:
     clock: ManualClock = field(default_factory=ManualClock)
     behaviours: dict[str, Behaviour] = field(default_factory=lambda: {"v1": Behaviour(), "v2": Behaviour()})
     up: bool = True
+    scrape_s: float = SCRAPE_S
     istiod_up: bool = True
     """False: weights are written and reach no proxy."""
 
@@ -138,7 +139,7 @@ class ModelMesh:
 
     def scrape(self) -> None:
         """Let one scrape interval pass, with its requests."""
-        self.clock.advance(SCRAPE_S)
+        self.clock.advance(self.scrape_s)
         if self.istiod_up:
             self.in_effect = self.weights()
         self._serve()
@@ -148,7 +149,7 @@ class ModelMesh:
     def _serve(self) -> None:
         total = sum(self.in_effect.values())
         for version, weight in self.in_effect.items():
-            requests = round(self.requests_per_s * SCRAPE_S * weight / total)
+            requests = round(self.requests_per_s * self.scrape_s * weight / total)
             self.served[version] += requests
             self._count(version, requests)
 

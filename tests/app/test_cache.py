@@ -462,6 +462,14 @@ def test_the_end_of_an_object_that_was_made_again_is_no_news() -> None:
     assert mirror.objects() == []
 
 
+def test_a_namespace_that_is_empty_again_is_forgotten() -> None:
+    first, last = ({"metadata": {"namespace": "pr-1", "name": "a", "resourceVersion": version}} for version in "12")
+    mirror = Mirror(SERVICE)
+    mirror.replace(Listing([first], "1"))
+    assert mirror.absorb(Change(ChangeType.DELETED, last))
+    assert mirror._objects == {}
+
+
 def test_what_is_found_by_a_word_is_what_has_it_now() -> None:
     rng = random.Random(1)
     mirror = Mirror(SERVICE, lambda obj: obj["words"])

@@ -135,6 +135,15 @@ async def test_a_deleted_policy_takes_its_canary_back() -> None:
         await serin.until(lambda: [alert.reason for alert in serin.sink.sent] == ["RolledBack"])
 
 
+async def test_a_deleted_policy_leaves_nothing_in_memory() -> None:
+    async with running(quick_mesh()) as serin:
+        await serin.until(lambda: serin.status().get("phase") == "Progressing")
+        serin.mesh.cluster.delete(POLICY)
+        await serin.until(lambda: serin.mesh.weights()["v2"] == 0)
+        await serin.until(lambda: not serin.daemon._leaving)
+        assert not serin.daemon._runners
+
+
 async def test_a_deleted_policy_that_keeps_leaves_the_weights_alone() -> None:
     mesh = quick_mesh()
     mesh.set_policy(onDelete="keep")

@@ -214,6 +214,25 @@ def test_what_still_stands_after_the_window_is_told_again() -> None:
     virtually(story())
 
 
+def test_what_was_told_before_the_window_is_forgotten() -> None:
+    async def story() -> None:
+        outbox = make({"pager": ScriptedSink()}, fold_window_s=3600)
+        async with running(outbox):
+            outbox.offer(alert(0, key="shop/helloworld/1"))
+            await asyncio.sleep(3599)
+            outbox.offer(alert(1, key="shop/helloworld/2"))
+            await settled(outbox)
+            assert outbox.is_settled(alert(0, key="shop/helloworld/1"))
+            await asyncio.sleep(3500)
+            outbox.offer(alert(2, key="shop/helloworld/3"))
+            await settled(outbox)
+            assert not outbox.is_settled(alert(0, key="shop/helloworld/1"))
+            assert outbox.is_settled(alert(1, key="shop/helloworld/2"))
+            assert set(outbox._folding._said) == {"shop/helloworld/2", "shop/helloworld/3"}
+
+    virtually(story())
+
+
 def test_another_reason_on_the_same_rollout_is_news() -> None:
     async def story() -> None:
         pager = ScriptedSink()

@@ -175,9 +175,9 @@ async def _template_changed(shops: Shops, account: Account) -> None:
     begun_s = now_s()
     await shop.release("v2", LATENCY_MS=19)
     zero_s = await shop.eyes.until_weight(shop.namespace, 0)
-    account_for(shop, account, fault="template changed", right="weight zero", seconds=zero_s - begun_s)
     told = await alert_of(shop, "RolledBack")
     assert told["details"]["cause"] == "CanaryChanged"
+    account_for(shop, account, fault="template changed", right="weight zero", seconds=zero_s - begun_s)
     assert not shop.pages()
     done_s = await shop.eyes.until_weight(shop.namespace, 100, patience_s=PATIENCE_S)
     await alert_of(shop, "Promoted")
@@ -276,8 +276,8 @@ async def test_a_rollback_that_is_due_while_the_api_server_is_stopped_is_made_as
     assert told["severity"] == "page"
     assert told["command"].startswith("kubectl")
     await asyncio.sleep(max(0.0, begun_s + OUTAGE_S - now_s()))  # as long as the fault lasts
-    await bed.start("kube-apiserver")
     back_s = now_s()
+    await bed.start("kube-apiserver")
     fault = f"kube-apiserver stopped for {OUTAGE_S:.0f} s"
     await rolled_back(bad, account, fault=fault, since_s=back_s)
     await promoted(good, account, fault=fault, since_s=back_s)
@@ -293,8 +293,9 @@ async def test_without_telemetry_the_weights_stay_and_with_it_what_is_bad_is_fou
         good, *bad = await open_all(shops, *names, judge=SLOWER, stages=STAGES)
         await bed.stop("prometheus")
         await _blind(good, bad[0])
+        back_s = now_s()
         await bed.start("prometheus")
-        await rolled_back(bad[0], account, fault="Prometheus stopped", since_s=now_s())
+        await rolled_back(bad[0], account, fault="Prometheus stopped", since_s=back_s)
         for shop, rule, fault in (
             (bad[1], Rule(name="slow", fault=Fault.DELAY, seconds=15.0), "Prometheus slow (15 s)"),
             (bad[2], html(), "Prometheus answers 503, HTML"),
@@ -334,8 +335,9 @@ async def test_without_istiod_a_rollback_that_is_refused_pages_and_weights_witho
     assert told["severity"] == "page"
     assert "bring istiod back" in told["what"]
     assert told["command"].startswith("kubectl")
+    back_s = now_s()
     await bed.start("istiod")
-    await rolled_back(bad, account, fault="istiod stopped: writes refused", since_s=now_s())
+    await rolled_back(bad, account, fault="istiod stopped: writes refused", since_s=back_s)
 
     await bed.stop("istiod")
     await bed.kubectl(

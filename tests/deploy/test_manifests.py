@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -51,11 +52,48 @@ def test_the_daemon_knows_its_arguments_and_its_environment() -> None:
     environment = {name for parameter in run.params for name in names(parameter.envvar)}
     assert CONTAINER["args"][0] == "run"
     assert {argument.partition("=")[0] for argument in CONTAINER["args"][1:]} <= options
-    assert {entry["name"] for entry in CONTAINER["env"]} <= environment
+    allocator = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"}  # the C library's
+    assert {entry["name"] for entry in CONTAINER["env"]} <= environment | allocator
 
 
 def names(envvar: str | Sequence[str] | None) -> Sequence[str]:
     return [envvar] if isinstance(envvar, str) else envvar or ()
+
+
+def test_what_selects_pods_selects_these() -> None:
+    labels = POD["metadata"]["labels"].items()
+    deployment = one("base/deployment.yaml", "Deployment")["spec"]
+    budget = one("base/poddisruptionbudget.yaml", "PodDisruptionBudget")["spec"]
+    selectors = [
+        deployment["selector"],
+        budget["selector"],
+        one("base/networkpolicy.yaml", "NetworkPolicy")["spec"]["podSelector"],
+        one("components/monitoring/podmonitor.yaml", "PodMonitor")["spec"]["selector"],
+    ]
+    assert all(selector["matchLabels"].items() <= labels for selector in selectors)
+    assert 0 < budget["maxUnavailable"] < deployment["replicas"], "a node can be drained, and one replica stays"
+
+
+def test_the_network_policy_lets_through_what_the_daemon_needs_and_no_more() -> None:
+    spec = one("base/networkpolicy.yaml", "NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    (inward,) = spec["ingress"]
+    assert inward["from"]
+    assert [port["port"] for port in inward["ports"]] == ["http"]
+    outward = {(port["port"], port["protocol"]) for rule in spec["egress"] for port in rule["ports"]}
+    (address,) = (entry["value"] for entry in CONTAINER["env"] if entry["name"] == "SERIN_PROMETHEUS")
+    prometheus, servers, dns = (
+        {(urlsplit(address).port, "TCP")},
+        {(443, "TCP"), (6443, "TCP")},
+        {(53, "UDP"), (53, "TCP")},
+    )
+    assert outward == prometheus | servers | dns
+
+
+def test_the_allocator_keeps_one_heap_and_gives_large_pieces_back() -> None:
+    """The soak (tests/cluster/soak.py) runs with these; without them memory that was freed is not given back."""
+    settings = {entry["name"]: entry["value"] for entry in CONTAINER["env"] if entry["name"].startswith("MALLOC_")}
+    assert settings == {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 
 
 def test_namespaced_and_cluster_wide_have_the_same_rights() -> None:

@@ -69,6 +69,8 @@ FAULTS = {
     "stalled": (Rule(name="stalled", fault=Fault.STALL, size=40), "in time"),
     "HTML 503": (html(), "503 .text/html, not from Prometheus itself"),
     "HTML 200": (html(status=200), "no proxy's login page"),
+    "409": (Rule(name="conflict", fault=Fault.ANSWER, status=409), "409"),
+    "410": (Rule(name="gone", fault=Fault.ANSWER, status=410), "410"),
     "500": (Rule(name="broken", fault=Fault.ANSWER, status=500), "500"),
     "429": (Rule(name="busy", fault=Fault.ANSWER, status=429, headers={"Retry-After": "1"}), "429"),
 }

@@ -4,10 +4,13 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from analyzer.errors import TerminalError, WatchExpired
 from analyzer.ports import Change, ChangeType, Kind, Ref
+
+_RESOLUTION_S: Final = 0.001
+"""Not finer: virtual time is rounded, and a timer at the end of a watch could be due for ever without time passing."""
 
 
 class _Entry(NamedTuple):
@@ -80,7 +83,7 @@ class Journal:
                     yield Change(entry.type, json.loads(entry.text))
                 continue
             left_s = end_s - asyncio.get_running_loop().time()
-            if left_s <= 0.0:
+            if left_s < _RESOLUTION_S:
                 return
             if not await self._written_within(min(self._bookmark_s, left_s)):
                 yield _bookmark(kind, position)

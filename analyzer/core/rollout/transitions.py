@@ -102,7 +102,7 @@ _NEXT_FOR_PEOPLE = {
     "pods:",
     "CanaryUnavailable": f"{_MORNING} See why its pods are not ready:",
     "CanaryNotReady": f"{_MORNING} See why its pods are not ready:",
-    "AbortedByPerson": "A changed pod template is judged as a new release, by itself; `serin retry` has this one judged again.",
+    "AbortedByPerson": "A changed pod template is judged as a new release, by itself. To have the same {canary} judged again:",
     "Inconclusive": f"{_MORNING} With more traffic, or a longer spec.judge.dwell.max, there may be a verdict; with "
     "spec.judge.onInconclusive: advance it goes on without. To have the same {canary} judged again, restart its pods:",
 }

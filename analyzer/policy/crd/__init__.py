@@ -3,6 +3,9 @@
 The server writes no defaults into a policy: the object stays what the user wrote, a GitOps tool sees no difference, and a
 policy that is silent on a field has the default of the Serin that runs, not of the one that ran when it was applied.
 
+One exception: a status that Serin has not written yet says that it speaks of no generation. Without it whoever waits by the
+rules of kstatus (Flux, say) would take a policy that nobody looked at for one that is done.
+
 `.status` is open at every level: a newer Serin under an older definition must lose nothing that it remembers, and must not
 have a write of its status refused for a word that the definition does not know.
 """
@@ -30,7 +33,7 @@ def crd() -> dict[str, Any]:
         "categories": ["serin"],
     }
     schema = _schema(kind_schema(CanaryPolicy), "Spec")
-    schema["properties"]["status"] = STATUS
+    schema["properties"]["status"] = STATUS | {"default": {"observedGeneration": -1}}
     return _definition(names, schema, _columns(), subresources={"status": {}})
 
 

@@ -21,7 +21,11 @@ class Hands:
 
     def apply(self, obj: Object) -> Object:
         kind = next(kind for kind in KINDS if (kind.api_version, kind.kind) == (obj["apiVersion"], obj["kind"]))
-        metadata = {key: obj["metadata"][key] for key in ("name", "namespace", "labels") if key in obj["metadata"]}
+        metadata = {
+            key: obj["metadata"][key]
+            for key in ("name", "namespace", "labels", "annotations")
+            if key in obj["metadata"]
+        }
         wanted = {key: value for key, value in obj.items() if key != "status"} | {"metadata": metadata}
         if kind == POD:
             wanted["spec"] = {"containers": [{"name": "app", "image": "helloworld"}]}

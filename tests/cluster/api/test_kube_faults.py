@@ -201,6 +201,28 @@ async def test_wrong_answers_are_told_apart_and_pass(
     assert (await cluster.patch(VS, to(50)))["spec"]["http"][0]["route"][1]["weight"] == 50
 
 
+async def test_a_slow_answer_is_an_answer_and_one_that_is_too_slow_is_none(
+    cluster: KubeCluster, proxy: FaultProxy, there: Object
+) -> None:
+    async with proxy.faulty(Rule(name="slow", fault=Fault.DELAY, seconds=0.5)):
+        await cluster.patch(VS, to(25))
+        assert (await cluster.get(VS))["spec"]["http"][0]["route"][1]["weight"] == 25
+    async with proxy.faulty(Rule(name="too slow", fault=Fault.DELAY, seconds=4.0)):
+        with pytest.raises(ClusterUnavailable):
+            await cluster.get(VS)
+        with pytest.raises(OutcomeUnknown):
+            await cluster.patch(VS, to(50))
+    assert (proxy.hits("slow"), proxy.hits("too slow")) == (2, 2)
+
+
+async def test_a_busy_server_says_when_to_come_again(cluster: KubeCluster, proxy: FaultProxy, there: Object) -> None:
+    proxy.add(kubernetes_status(429, "TooManyRequests", "slow down", retry_after_s=7))
+    for call in (cluster.get(VS), cluster.patch(VS, to(25)), cluster.list(VIRTUAL_SERVICE)):
+        with pytest.raises(ClusterUnavailable) as caught:
+            await call
+        assert caught.value.retry_after_s == 7.0
+
+
 # --- the cache over it ------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +248,10 @@ FAULTS = [
     Rule(name="cut", fault=Fault.DROP),
     Rule(name="hang", fault=Fault.HANG),
     html(),
+    Rule(name="slow", fault=Fault.DELAY, seconds=0.3),
+    Rule(name="too slow", fault=Fault.DELAY, seconds=2.0),
     kubernetes_status(429, "TooManyRequests", "slow down", name="busy", retry_after_s=1),
+    kubernetes_status(500, "InternalError", "etcdserver: leader changed", name="broken"),
     kubernetes_status(410, "Expired", "too old", name="expired"),
     Rule(name="half", fault=Fault.TRUNCATE, size=60),
     Rule(name="stall", fault=Fault.STALL, size=60),

@@ -10,6 +10,9 @@ from typing import Any
 
 import aiohttp
 
+from analyzer.core.rollout import Request, Verb
+from analyzer.policy.requests import REQUEST_ANNOTATION, render_request
+from analyzer.replay.decisions import DecisionReplay
 from tests.app.model import NAMESPACE, POLICY
 from tests.cluster.api.apiserver import ApiServer
 from tests.cluster.api.real_mesh import RealMesh
@@ -23,6 +26,7 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
+        self.output = ""
 
     async def logged(self, event: str) -> dict[str, Any]:
         assert self.process.stderr is not None
@@ -35,7 +39,8 @@ class Process:
 
     async def ends(self) -> int:
         async with asyncio.timeout(PATIENCE_S):
-            _, rest = await self.process.communicate()
+            output, rest = await self.process.communicate()
+        self.output = output.decode()
         self.lines += map(json.loads, rest.splitlines())
         return self.process.returncode if self.process.returncode is not None else -1
 
@@ -70,6 +75,29 @@ async def test_it_takes_a_policy_up_writes_its_status_and_ends_in_order(api_serv
         serin.process.send_signal(signal.SIGTERM)
         assert await serin.ends() == 0
     assert [line for line in serin.lines if line["level"] in {"error", "critical"}] == []
+
+
+async def test_a_persons_request_is_answered_and_its_decision_logged(api_server: ApiServer) -> None:
+    mesh = RealMesh(api_server)
+    text = render_request(
+        Request(id="00c0ffee", verb=Verb.PAUSE, by="alice", why="odd logs", at="2026-11-28T13:00:00Z")
+    )
+    args = ("--kubeconfig", str(api_server.kubeconfig()), "--namespace", NAMESPACE, "--lease-namespace", NAMESPACE)
+    async with serin_run(*args, "--decision-log", "-") as serin:
+        await serin.logged("serin runs")
+        policy = mesh.read(POLICY)
+        policy["metadata"].setdefault("annotations", {})[REQUEST_ANNOTATION] = text
+        mesh.cluster.apply(policy)
+        async with asyncio.timeout(PATIENCE_S):
+            while not (mesh.read(POLICY).get("status") or {}).get("request"):  # noqa: ASYNC110  no event for it
+                await asyncio.sleep(0.1)
+        serin.process.send_signal(signal.SIGTERM)
+        assert await serin.ends() == 0
+    status = mesh.read(POLICY)["status"]
+    assert (status["request"]["outcome"], status["paused"]["by"]) == ("Done", "alice")
+    replay = DecisionReplay()
+    assert replay.play(serin.output.splitlines()) is None
+    assert any(followed.decisions for followed in replay.policies.values())
 
 
 async def test_of_two_on_one_cluster_the_second_stands_by_until_the_first_ends(api_server: ApiServer) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from analyzer.app.status import write_status
+from analyzer.core.rollout import Phase, RolloutState
 from analyzer.policy.findings import Finding, Severity, has_errors
 from analyzer.policy.lint import lint_files
 from tests.cluster.install.installed import ROOT, Kubectl, eventually
+from tests.deploy.kstatus import KStatus, kstatus
 from tests.deploy.test_crd import full_status
 
 KUBECTL_READS_OTHERWISE = {
@@ -178,6 +181,25 @@ def test_the_server_writes_no_defaults(kubectl: Kubectl) -> None:
     text += "spec: {target: {virtualService: a}, judge: {}}"
     answer = json.loads(kubectl.done("create", "--dry-run=server", "-o", "json", "-f", "-", text=text))
     assert answer["spec"] == {"target": {"virtualService": "a"}, "judge": {}}
+
+
+def test_a_policy_that_nobody_looked_at_is_not_done_for_who_waits(kubectl: Kubectl) -> None:
+    """By the rules of kstatus, as Flux reads it; the default is in no way of what Serin writes."""
+    head = "apiVersion: serin.dev/v1alpha1\nkind: CanaryPolicy\nmetadata: {name: unseen, namespace: shop}\n"
+    kubectl.done("apply", "-f", "-", text=f"{head}spec: {{target: {{virtualService: unseen}}}}")
+
+    def read() -> Any:
+        return json.loads(kubectl.done("-n", "shop", "get", "cpol", "unseen", "-o", "json"))
+
+    try:
+        assert read()["status"] == {"observedGeneration": -1}
+        assert kstatus(read()) is KStatus.IN_PROGRESS
+        state = RolloutState(phase=Phase.PROGRESSING, reason="Adopted")
+        status = write_status(state, turn=1, generation=1, now_s=0.0, previous=read()["status"])
+        kubectl.done("replace", "--subresource=status", "-f", "-", text=json.dumps({**read(), "status": status}))
+        assert kstatus(read()) is KStatus.CURRENT
+    finally:
+        kubectl.done("-n", "shop", "delete", "cpol", "unseen")
 
 
 def test_a_status_of_nulls_is_taken(kubectl: Kubectl) -> None:
