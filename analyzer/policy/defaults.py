@@ -57,7 +57,8 @@ def inherited(policy: Object, layers: Sequence[Object]) -> dict[str, str]:
 def with_inherited(policy: Object, told: Mapping[str, str]) -> dict[str, Any]:
     """Return the policy as it was in effect when somebody told what it inherits: undo `inherited`.
 
-    So who reads `.status` needs no right to read defaults, and sees what was decided by. No field takes a text that reads as JSON.
+    So who reads `.status` needs no right to read defaults, and sees what was decided by. No field takes a text that reads as
+    JSON.
     """
     spec: object = without_nulls(policy.get("spec"))
     for name, text in told.items():

@@ -91,7 +91,9 @@ def test_from_what_is_told_follows_what_was_in_effect(own: Any, near: Any, far: 
 
 
 def test_the_examples_are_told_and_understood() -> None:
-    found = [obj for path in sorted((ROOT / "policies/examples/defaults").glob("*.yaml")) for obj in load_objects([path])]
+    found = [
+        obj for path in sorted((ROOT / "policies/examples/defaults").glob("*.yaml")) for obj in load_objects([path])
+    ]
     obj = {
         "apiVersion": "serin.dev/v1alpha1",
         "kind": "CanaryPolicy",

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 from analyzer.policy.load import load_documents
 from analyzer.ports import CANARY_POLICY, VIRTUAL_SERVICE, Ref
 from tests.app.model import NAMESPACE
