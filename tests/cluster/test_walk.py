@@ -117,7 +117,7 @@ async def test_from_an_empty_repository_to_a_judged_release_by_the_readme_alone(
 
     async def judged() -> bool:
         now = await status()
-        return now["phase"] == "RolledBack" and now["reason"] == "Harm"
+        return bool(now["phase"] == "RolledBack" and now["reason"] == "Harm")
 
     async with bed.load(namespace, rate=RATE) as users:
         began_s = time.monotonic()
