@@ -12,13 +12,14 @@ CLOSED: Final = 128 + signal.SIGPIPE
 
 def until_closed(command: Callable[[], int]) -> int:
     """Run a command and return its exit code; where its output is closed before the end, say nothing and return `CLOSED`."""
+    code = CLOSED
     try:
         code = command()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except* BrokenPipeError:  # bare, or out of a task of many
         # What is still buffered would be written, and fail, once more when the interpreter ends.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        return CLOSED
+        code = CLOSED
     return code

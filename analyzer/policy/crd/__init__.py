@@ -117,7 +117,10 @@ def _columns() -> list[dict[str, Any]]:
         _column(
             "Samples", ".status.evidence.canary.requests", "Requests of the canary judged.", type="integer", priority=1
         ),
-        _column("Paused", ".spec.suspend", "Whether the policy holds all but rollbacks.", type="boolean", priority=1),
+        _column(
+            "Suspended", ".spec.suspend", "Whether the policy holds all but rollbacks.", type="boolean", priority=1
+        ),
+        _column("Paused", ".status.paused.by", "Who asked to hold all but rollbacks.", priority=1),
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from analyzer.adapters.kube import Credentials, KubeCluster, connect
 from analyzer.app.cache import ClusterCache
-from analyzer.app.daemon import WATCHED, Changes, Daemon
+from analyzer.app.daemon import OPTIONAL, WATCHED, Changes, Daemon
 from analyzer.app.judging import Judging
 from analyzer.app.metrics import Metrics
 from analyzer.app.outbox import Outbox
@@ -42,7 +42,7 @@ class Running:
         self.proxy = proxy
         self.asked: list[int] = []  # requests until each scrape
         metrics, changes = Metrics(), Changes()
-        cache = ClusterCache(cluster, WATCHED, clock=mesh.clock, on_change=changes.note)
+        cache = ClusterCache(cluster, WATCHED, clock=mesh.clock, on_change=changes.note, optional=OPTIONAL)
         sink = RecordingSink()
         outbox = Outbox({"log": sink}, default=("log",), clock=mesh.clock, metrics=metrics, rng=random.Random(1))
         services = Services(cluster=cluster, cache=cache, clock=mesh.clock, outbox=outbox, metrics=metrics)
