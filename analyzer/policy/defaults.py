@@ -54,6 +54,25 @@ def inherited(policy: Object, layers: Sequence[Object]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def with_inherited(policy: Object, told: Mapping[str, str]) -> dict[str, Any]:
+    """Return the policy as it was in effect when somebody told what it inherits: undo `inherited`.
+
+    So who reads `.status` needs no right to read defaults, and sees what was decided by. No field takes a text that reads as
+    JSON.
+    """
+    spec: object = without_nulls(policy.get("spec"))
+    for name, text in told.items():
+        written = text.rpartition(" (")[0]
+        try:
+            value = json.loads(written)
+        except ValueError:
+            value = written
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        spec = _beneath(spec, value)
+    return {**policy, "spec": spec}
+
+
 def _leaves(value: Object, path: Path = ()) -> Iterable[tuple[Path, object]]:
     for name, inner in value.items():
         if isinstance(inner, Mapping):

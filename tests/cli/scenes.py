@@ -9,9 +9,11 @@ from typing import Any, Final
 from analyzer.adapters.memory import MemoryCluster
 from analyzer.cli.people.reach import Place, Reached
 from analyzer.cli.people.screen import Screen
+from analyzer.policy.defaults import HOME
 from analyzer.ports import CANARY_POLICY, Cluster, Object, Ref
 from tests.app.loop import Loop
 from tests.app.model import NAMESPACE, POLICY, Behaviour, ModelMesh
+from tests.app.test_defaults import set_defaults
 
 PLAN: Final[dict[str, Any]] = {
     "stages": [{"route": "primary", "weights": [10, 50, 100]}],
@@ -72,6 +74,23 @@ async def suspended() -> Loop:
     return await run(loop, 2)
 
 
+async def inherited() -> Loop:
+    """Its namespace makes it patient, and the cluster lets Serin be watched first."""
+    made = ModelMesh(requests_per_s=100.0)
+    obj = made.read(POLICY)
+    obj["spec"] = {"target": obj["spec"]["target"], "stages": PLAN["stages"], "judge": {"latency": {"warmUp": "10s"}}}
+    made.cluster.apply(obj)
+    set_defaults(made, judge={"dwell": {"min": "20s", "max": "1h"}, "onInconclusive": "hold"}, alerts=["shop"])
+    set_defaults(made, HOME, mode="observe", judge={"bake": "2m"})
+    return await run(Loop(made), 12)
+
+
+async def suspended_by_default() -> Loop:
+    loop = await run(Loop(mesh()), 12)
+    set_defaults(loop.mesh, HOME, suspend=True)
+    return await run(loop, 2)
+
+
 async def baking() -> Loop:
     loop = Loop(mesh(rate=1000.0))
     await loop.until(lambda: loop.phase == "Baking")
@@ -120,6 +139,8 @@ SCENES: Final[dict[str, Callable[[], Awaitable[Loop]]]] = {
     "blind": blind,
     "drift": drift,
     "suspended": suspended,
+    "suspended_by_default": suspended_by_default,
+    "inherited": inherited,
     "baking": baking,
     "promoted": promoted,
     "rolled_back": rolled_back,

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.policy.defaults import HOME, decides, inherited, layers_for, with_defaults
+from analyzer.policy.defaults import HOME, decides, inherited, layers_for, with_defaults, with_inherited
 from analyzer.policy.findings import Code, Finding
 from analyzer.policy.lint import lint_files
 from analyzer.policy.load import load_objects
@@ -78,6 +78,31 @@ def test_what_is_inherited_is_all_that_is_told(own: Any, near: Any, far: Any) ->
         home = re.fullmatch(r"(.*) \((shop|serin-system)\)", text, re.DOTALL)
         assert home is not None
         assert home[2] == ("shop" if decides(near, by_path[name]) else HOME)
+
+
+@given(trees, trees, trees)
+def test_from_what_is_told_follows_what_was_in_effect(own: Any, near: Any, far: Any) -> None:
+    layers = [defaults(near), defaults(far, HOME)]
+    effective = with_defaults(policy(own), layers)["spec"]
+    rebuilt = with_inherited(policy(own), inherited(policy(own), layers))["spec"]
+    assert [(path, at(rebuilt, path)) for path in sorted(paths(rebuilt))] == [
+        (path, at(effective, path)) for path in sorted(paths(effective))
+    ]
+
+
+def test_the_examples_are_told_and_understood() -> None:
+    found = [
+        obj for path in sorted((ROOT / "policies/examples/defaults").glob("*.yaml")) for obj in load_objects([path])
+    ]
+    obj = {
+        "apiVersion": "serin.dev/v1alpha1",
+        "kind": "CanaryPolicy",
+        **policy({"target": {"virtualService": "cart"}, "judge": {"limits": {"p99": "1s"}}}),
+    }
+    for layers in (found, layers_for("shop", found), layers_for("other", found)):
+        told = inherited(obj, layers)
+        assert told
+        assert parse_policy(with_inherited(obj, told)) == parse_policy(with_defaults(obj, layers))
 
 
 def test_without_defaults_a_policy_is_itself() -> None:

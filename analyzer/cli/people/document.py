@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Any
 
-from analyzer.cli.people.policies import look, part_of
+from analyzer.cli.people.policies import in_effect, inherited_by, look, part_of
 from analyzer.ports import Object
 
 
@@ -44,12 +44,13 @@ def rollout_document(obj: Object) -> dict[str, Any]:
         "stable": dict(part_of(status, "stable")) or None,
         "canary": dict(part_of(status, "canary")) or None,
         "hold": hold,
-        "suspended": part_of(obj, "spec").get("suspend") is True,
+        "suspended": part_of(in_effect(obj), "spec").get("suspend") is True,
         "paused": paused,
         "request": request,
         "upToDate": seen.current,
         "evidence": status.get("evidence"),
         "capacity": status.get("capacity"),
+        "inherited": inherited_by(obj),
     }
 
 

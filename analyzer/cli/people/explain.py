@@ -9,7 +9,18 @@ from typing import Any, Final
 from analyzer.app.plan import judge_settings, rollout_plan
 from analyzer.app.status import StatusUnreadable, read_status, timestamp
 from analyzer.cli.people.document import written
-from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, text_of, whole_of
+from analyzer.cli.people.policies import (
+    Seen,
+    ago,
+    in_effect,
+    inherited_by,
+    look,
+    number_of,
+    part_of,
+    seconds_of,
+    text_of,
+    whole_of,
+)
 from analyzer.cli.people.reach import Connector, Exit, Place, Stopped, find, reach
 from analyzer.cli.people.screen import Screen, printable
 from analyzer.cli.people.table import Column, table, wrapped
@@ -83,7 +94,8 @@ def know(obj: Object, *, now_s: float) -> Known:
     """
     seen = look(obj)
     try:
-        policy = parse_policy(obj)
+        # Where policy and defaults contradict each other, the status says how, and the policy alone is explained.
+        policy = parse_policy(obj if seen.phase == Phase.INVALID else in_effect(obj))
         state, _turn = read_status(part_of(obj, "status"))
     except PolicyError as error:
         problem = printable(str(error).splitlines()[0])
@@ -154,6 +166,7 @@ def _sections(known: Known, screen: Screen) -> list[tuple[str, list[str]]]:
         ("Both versions", _versions(known, screen)),
         ("Capacity", _told(_capacity(known), screen)),
         ("People", _told(_people(known), screen)),
+        ("From CanaryDefaults", _told(_inherited(known), screen)),
         ("History", _history(known, screen)),
         ("What you can do", _commands(known, screen)),
     ]
@@ -265,9 +278,9 @@ def _pods(name: str, told: Mapping[str, Any], *, said: str) -> str:
 
 
 def _people(known: Known) -> list[str]:
-    spec, status = part_of(known.obj, "spec"), known.status
+    status = known.status
     lines = []
-    if spec.get("suspend") is True:
+    if known.plan.suspended:
         lines.append("The policy is suspended: nothing moves forward, a rollback is still made.")
     paused = part_of(status, "paused")
     if paused:
@@ -288,6 +301,10 @@ def _people(known: Known) -> list[str]:
 def _asked(said: Mapping[str, Any], now_s: float) -> str:
     why, age = text_of(said, "why"), ago(seconds_of(text_of(said, "at")), now_s=now_s)
     return f"{text_of(said, 'by')}{f', {age} ago' if age else ''}{f' ({why})' if why else ''}"
+
+
+def _inherited(known: Known) -> list[str]:
+    return [f"{field}: {value}" for field, value in inherited_by(known.obj).items()]
 
 
 def _history(known: Known, screen: Screen) -> list[str]:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from analyzer.cli.people.screen import printable
+from analyzer.policy.defaults import with_inherited
 from analyzer.ports import Object
 
 UNSEEN: Final = "-"
@@ -48,7 +49,7 @@ class Seen:
 
 def look(obj: Object) -> Seen:
     """Read a policy for the columns."""
-    metadata, spec, status = (part_of(obj, name) for name in ("metadata", "spec", "status"))
+    metadata, spec, status = part_of(obj, "metadata"), part_of(in_effect(obj), "spec"), part_of(obj, "status")
     hold, evidence = part_of(status, "hold"), part_of(status, "evidence")
     return Seen(
         namespace=text_of(metadata, "namespace"),
@@ -66,6 +67,18 @@ def look(obj: Object) -> Seen:
         paused=spec.get("suspend") is True or bool(part_of(status, "paused")),
         current=not status or status.get("observedGeneration") == metadata.get("generation"),
     )
+
+
+def in_effect(obj: Object) -> Object:
+    """Give the policy with what it has from defaults, as its status tells."""
+    told = inherited_by(obj)
+    return with_inherited(obj, told) if told else obj
+
+
+def inherited_by(obj: Object) -> dict[str, str]:
+    """Give what a policy has from defaults, and from which namespace's, as its status tells: field to `30m (shop)`."""
+    told = part_of(part_of(obj, "status"), "inherited")
+    return {printable(name): text_of(told, name) for name in sorted(told) if text_of(told, name)}
 
 
 def part_of(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -75,6 +75,13 @@ def test_a_releaser_may_ask_for_what_the_role_has(verb: Verb, asked: Kubectl) ->
         assert objection == ""
 
 
+@pytest.mark.parametrize("user", [OPERATOR, RELEASER])
+def test_who_may_ask_reads_the_defaults_and_changes_none(user: str, asked: Kubectl) -> None:
+    for verb, answer in (("get", "yes"), ("list", "yes"), ("watch", "yes"), ("patch", "no"), ("delete", "no")):
+        may = asked("-n", "shop", "auth", "can-i", verb, "canarydefaults.serin.dev", f"--as={user}").stdout
+        assert may.strip() == answer, verb
+
+
 def test_every_form_of_a_request_is_taken(asked: Kubectl) -> None:
     assert write(asked, request(Verb.PROMOTE, OPERATOR, force=True), user=OPERATOR) == ""
     for weights in DriftAnswer:
