@@ -85,7 +85,7 @@ async def inherited() -> Loop:
     return await run(Loop(made), 12)
 
 
-async def suspended_by_default() -> Loop:
+async def default_suspends() -> Loop:
     loop = await run(Loop(mesh()), 12)
     set_defaults(loop.mesh, HOME, suspend=True)
     return await run(loop, 2)
@@ -139,7 +139,7 @@ SCENES: Final[dict[str, Callable[[], Awaitable[Loop]]]] = {
     "blind": blind,
     "drift": drift,
     "suspended": suspended,
-    "suspended_by_default": suspended_by_default,
+    "default_suspends": default_suspends,
     "inherited": inherited,
     "baking": baking,
     "promoted": promoted,
