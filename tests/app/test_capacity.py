@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from analyzer.app.reserve import ANNOTATION
+from analyzer.app.reserve import ANNOTATION, LINGERS_S
 from analyzer.core.rollout import HoldReason
 from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Ref
 from tests.app.loop import Loop
-from tests.app.model import NAMESPACE, POLICY, Behaviour
+from tests.app.model import NAMESPACE, POLICY, SCRAPE_S, Behaviour
 from tests.app.scaling import FULL, ScalingMesh
 
 STAGES = [{"route": "primary", "weights": [10, 30, 60, 90, 100]}]
@@ -166,8 +166,26 @@ async def test_the_reserve_keeps_the_stable_version_large_while_a_rollout_is_in_
     await loop.until(lambda: loop.phase == "RolledBack", cycles=60)
     assert loop.weights[-2:] == [90, 0], "all at once: there is room"
     assert mesh_of(loop).refused["v1"] == 0
-    await loop.cycle()
-    assert floor_of(loop) == 1
+
+
+async def test_the_reserve_outlives_a_rollback_until_the_hpa_has_seen_what_came_back() -> None:
+    """An HPA's metrics are old: given back at once, it would shrink the version by what it had before."""
+    loop = scaling_loop(mode="reserve")
+    mesh = mesh_of(loop)
+    await loop.until(lambda: weight(loop) == 90, cycles=400)
+    mesh.metrics_lag_scrapes = 6
+    for _ in range(20):
+        await loop.cycle()
+    mesh.behaviours["v2"] = Behaviour(error_rate=0.3)
+    await loop.until(lambda: loop.phase == "RolledBack", cycles=60)
+    mesh.refused.clear()
+    least = 10
+    for _ in range(round(LINGERS_S / SCRAPE_S) + 10):
+        await loop.cycle()
+        least = min(least, mesh.ready["v1"])
+    assert (least, mesh.refused["v1"]) == (5, 0)
+    await loop.until(lambda: floor_of(loop) == 1, cycles=80)
+    assert mesh.ready["v1"] == 5, "what its HPA itself wants"
 
 
 async def test_the_reserve_is_given_back_when_the_release_is_promoted() -> None:
