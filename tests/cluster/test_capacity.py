@@ -40,25 +40,39 @@ POD: Final[Mapping[str, Any]] = {
 STAGES: Final = (10, 30, 60, 90, 100)
 JUDGE: Final = {**LENIENT, "dwell": {"min": "5s", "max": "20s"}, "latency": {"tolerance": "50%", "warmUp": "0s"}}
 SLOW_MS: Final = 250
+FEW: Final = 20.0
+SETTLED: Final = 5
+"""Pods that 180 requests/s need at the HPA's target, and at which it stays."""
 ENOUGH: Final = 4
-"""Pods that an HPA has settled at 90 % of the traffic and more, within its tolerance."""
+"""Pods with which an HPA may leave it at 200 requests/s, within its tolerance."""
 PATIENCE_S: Final = 240.0
 
 
 async def opened(shops: Shops, name: str, *, bake: str, **capacity: Any) -> Shop:
-    """Open a shop with its canary at 10 %, where the canary's HPA has one pod and the stable version's five."""
+    """Open a shop with few users and its canary at 10 %."""
     judge = {**JUDGE, "bake": bake}
-    return await shops.open(name, rate=RATE, v1=POD, v2=POD, judge=judge, stages=STAGES, capacity=capacity)
+    return await shops.open(name, rate=FEW, v1=POD, v2=POD, judge=judge, stages=STAGES, capacity=capacity)
 
 
 async def settled(shop: Shop) -> None:
-    """Wait until the stable version's HPA has given it the pods that 90 % of the traffic need."""
+    """Give the stable version the pods that its HPA wants at 90 % of the traffic, and then let all users come.
+
+    So nobody has failed when the release begins; the canary's HPA has one pod.
+    """
+    await _hold(shop, SETTLED)
 
     async def grown() -> bool:
-        return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= ENOUGH
+        return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] == SETTLED
 
-    await until(grown, what="four pods of the stable version", patience_s=120)
-    await shop.served(int(20 * RATE))  # its latencies are those of enough pods from now on
+    await until(grown, what="the stable version's pods", patience_s=120)
+    await shop.users.start(RATE)
+    await shop.served(int(20 * RATE))
+    await _hold(shop, 1)
+
+
+async def _hold(shop: Shop, replicas: int) -> None:
+    """Set the least replicas of the stable version's HPA."""
+    await shop.kubectl("patch", "hpa/helloworld-v1", f'--patch={{"spec": {{"minReplicas": {replicas}}}}}')
 
 
 async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, account: Account) -> None:
