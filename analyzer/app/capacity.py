@@ -15,7 +15,7 @@ from analyzer.app.target import ObservedTarget, pods_of
 from analyzer.app.view import ClusterView
 from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit
 from analyzer.core.judge.types import Interval
-from analyzer.core.rollout import CapacityView, RolloutState
+from analyzer.core.rollout import CapacityView, RolloutState, Weights
 from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, read_scaling, startup_s
 from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Ref
 
@@ -30,6 +30,10 @@ _LEARNING_S: Final = 60.0
 
 _STEADY: Final = 0.25
 """An HPA shows use late: it is set against the load only while the loads of the recent time differ by no more than this."""
+
+_LATE_S: Final = 40.0
+"""So late it may be (metrics of 15 s, taken every 15 s, and an HPA that looks every 15 s): so long after weights or pods have
+changed nothing is learned, or a version that loses traffic step by step would seem to carry more than it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,15 @@ def throughput(intervals: Sequence[Interval], everywhere: Sequence[Interval]) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a version's load per pod depends on: its pods and the weights; and from when on its use may be believed."""
+
+    ready: int
+    weights: Weights
+    learn_from_s: float
+
+
 class CapacityBook:
     """Samples of cost, and the traffic of the recent time, of one policy."""
 
@@ -86,7 +99,7 @@ class CapacityBook:
         self._taken_at_s = self._began_at_s = -math.inf
         self._revisions: dict[str, str] = {}
         self._samples: dict[tuple[str, str], Samples] = {}
-        self._pods: dict[str, tuple[int, float]] = {}  # ready pods, and since when by the intervals' time
+        self._settings: dict[str, _Setting] = {}
 
     def take(self, news: Sequence[Throughput], *, now_s: float) -> None:
         """Take in what was counted since the last turn; `now_s` is monotonic."""
@@ -145,13 +158,13 @@ class CapacityBook:
         return read_scaling(deployment, cache.list(HORIZONTAL_POD_AUTOSCALER, namespace))
 
     def _learn(self, target: ObservedTarget, version: str, scaling: Scaling, rates: Sequence[float]) -> None:
-        ready, now_s = target.pods[version].ready, self._recent[-1].end_s
-        known, since_s = self._pods.get(version, (-1, now_s))
-        if known != ready:
-            since_s = now_s
-        self._pods[version] = (ready, since_s)
+        ready, weights, now_s = target.pods[version].ready, target.view.shares[version], self._recent[-1].end_s
+        known = self._settings.get(version)
+        if known is None or (known.ready, known.weights) != (ready, weights):
+            wait_s = 0.5 * RECENT_S if known is None else _LATE_S
+            known = self._settings[version] = _Setting(ready, weights, now_s + wait_s)
         mean = sum(rates) / len(rates)
-        steady = all(abs(rate - mean) <= _STEADY * mean for rate in rates) and now_s - since_s >= 0.5 * RECENT_S
+        steady = all(abs(rate - mean) <= _STEADY * mean for rate in rates) and now_s >= known.learn_from_s
         if scaling.scaler is None or not ready or not steady or mean <= 0.0:
             return
         for metric, use in zip(scaling.scaler.metrics, scaling.use, strict=True):

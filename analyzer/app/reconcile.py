@@ -211,9 +211,10 @@ class Reconciler:
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
         floor = floor_for(capacity) if held is not None else None
-        now_s = self._services.clock.now_s()
+        linger = wanted and state.phase is not Phase.PROMOTED
+        cache, now_s = self._services.cache, self._services.clock.now_s()
         try:
-            await keep_reserves(self._services.cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s)
+            await keep_reserves(cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s, linger=linger)
         except LeadershipLost:
             raise
         except SerinError as error:

@@ -7,7 +7,7 @@ nobody else changed it meanwhile.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +25,10 @@ log = structlog.get_logger("serin.reserve")
 ANNOTATION: Final = "serin.dev/reserve"
 LASTS_S: Final = 3600.0
 """A reserve that nobody renews is stale after this."""
+
+LINGERS_S: Final = 120.0
+"""So long a reserve outlives what it was held for: an HPA that has not seen the returned traffic yet would shrink the version
+under it. Metrics are up to a minute old, and the HPA looks every 15 s."""
 
 _POINTER: Final = "/metadata/annotations/serin.dev~1reserve"
 
@@ -124,6 +128,19 @@ def release_operations(autoscaler: Object) -> Sequence[PatchOperation]:
     return [*_tests(autoscaler), back, gone]
 
 
+def linger_operations(autoscaler: Object, *, now_s: float) -> Sequence[PatchOperation]:
+    """Build the patch that lets a reserve expire soon, or puts it back where it has expired; empty in between."""
+    held = read_reserve(autoscaler)
+    if held is None:
+        return ()
+    if now_s >= held.expires_s or autoscaler["spec"].get("minReplicas") != held.floor:
+        return release_operations(autoscaler)
+    if held.expires_s - now_s <= LINGERS_S:
+        return ()
+    last = replace(held, expires_s=now_s + LINGERS_S)
+    return [*_tests(autoscaler), {"op": "add", "path": _POINTER, "value": last.dump()}]
+
+
 def _tests(autoscaler: Object) -> list[PatchOperation]:
     """Write only on what was read: the same object, the same value, the same annotation."""
     metadata, spec = autoscaler["metadata"], autoscaler["spec"]
@@ -145,9 +162,16 @@ def autoscaler_ref(autoscaler: Object) -> Ref:
 
 
 async def keep_reserves(
-    cache: ClusterView, writer: Writer, policy: Ref, *, deployment: str | None, floor: int | None, now_s: float
+    cache: ClusterView,
+    writer: Writer,
+    policy: Ref,
+    *,
+    deployment: str | None,
+    floor: int | None,
+    now_s: float,
+    linger: bool = False,
 ) -> None:
-    """Hold the HPA of `deployment` at `floor`, and give back every other reserve of this policy.
+    """Hold the HPA of `deployment` at `floor`, and give back every other reserve of this policy; where they linger, soon.
 
     Without a deployment all are given back. Without a floor a reserve that is held stays, and none is begun.
 
@@ -165,6 +189,8 @@ async def keep_reserves(
             wanted = held.floor if floor is None and held is not None else floor
             if wanted is not None:
                 await _write(writer, autoscaler, hold_operations(autoscaler, policy=key, floor=wanted, now_s=now_s))
+        elif mine and linger:
+            await _write(writer, autoscaler, linger_operations(autoscaler, now_s=now_s))
         elif mine:
             await _write(writer, autoscaler, release_operations(autoscaler))
 
@@ -172,8 +198,9 @@ async def keep_reserves(
 async def release_orphans(cache: ClusterView, writer: Writer, *, now_s: float) -> None:
     """Give back the reserves that nobody holds any more.
 
-    Those of policies that are no more (deleted while nobody looked, or by a process that died), and those that are stale: a
-    policy that is broken does not renew its own. One that cannot be given back now keeps no other from it.
+    Those of policies that are no more (deleted while nobody looked, or by a process that died), which linger, for the traffic
+    may just have come back; and those that are stale: a policy that is broken does not renew its own. One that cannot be
+    given back now keeps no other from it.
     """
     for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER):
         held = read_reserve(autoscaler)
@@ -183,7 +210,7 @@ async def release_orphans(cache: ClusterView, writer: Writer, *, now_s: float) -
         if cache.get(Ref(CANARY_POLICY, namespace, name)) is not None and now_s < held.expires_s:
             continue
         try:
-            await _write(writer, autoscaler, release_operations(autoscaler))
+            await _write(writer, autoscaler, linger_operations(autoscaler, now_s=now_s))
         except LeadershipLost:
             raise
         except (SerinError, TimeoutError) as error:

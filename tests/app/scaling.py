@@ -21,6 +21,7 @@ class ScalingMesh(ModelMesh):
     requests_per_s: float = 200.0
     startup_s: float = 15.0
     shrink_after_s: float = 60.0
+    metrics_lag_scrapes: int = 0
     refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -28,6 +29,7 @@ class ScalingMesh(ModelMesh):
         self.ready = {"v1": 5, "v2": 1}
         self._starting: dict[str, list[float]] = {"v1": [], "v2": []}
         self._scrapes = 0
+        self._seen: dict[str, list[float]] = {"v1": [], "v2": []}
         self._made: set[str] = set()
         down = Rules(self.shrink_after_s, DEFAULT_DOWN.policies)
         self._hpas = {version: Stabiliser(down=down) for version in self.ready}
@@ -74,6 +76,8 @@ class ScalingMesh(ModelMesh):
             self._starting[version] = [at for at in due if at > now_s]
         super().scrape()
         self._scrapes += 1
+        for version, seen in self._seen.items():
+            seen.append(self._served(version))
         if self._scrapes % SYNCS == 0:
             for version in self.ready:
                 self._scale(version)
@@ -100,6 +104,10 @@ class ScalingMesh(ModelMesh):
         weight = self.in_effect.get(version, 0) / max(1, sum(self.in_effect.values()))
         return min(self.requests_per_s * weight / max(1, self.ready[version]), FULL)
 
+    def _lagging(self, version: str) -> float:
+        """Requests per second that a pod got when what the HPA looks at was measured."""
+        return self._seen[version][-1 - self.metrics_lag_scrapes :][0]
+
     def autoscaler(self, version: str) -> Object | None:
         """A version's HPA; None where a test deleted it."""
         ref = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}")
@@ -110,8 +118,9 @@ class ScalingMesh(ModelMesh):
         kind = str(metric["type"])
         target = metric[kind[:1].lower() + kind[1:]]["target"]
         if kind in {"Resource", "ContainerResource"}:
-            return self.use(version), Target(REQUEST_M * target["averageUtilization"] / 100, REQUEST_M)
-        return (self._served(version), Target(float(target["averageValue"]))) if kind in {"Pods", "Object"} else None
+            use = IDLE_M + COST_MS * self._lagging(version)
+            return use, Target(REQUEST_M * target["averageUtilization"] / 100, REQUEST_M)
+        return (self._lagging(version), Target(float(target["averageValue"]))) if kind in {"Pods", "Object"} else None
 
     def _scale(self, version: str) -> None:
         ready, starting = self.ready[version], self._starting[version]

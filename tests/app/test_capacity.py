@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from analyzer.app.reserve import ANNOTATION
+import pytest
+
+from analyzer.app.reserve import ANNOTATION, LINGERS_S
+from analyzer.core.capacity import Samples, fit
 from analyzer.core.rollout import HoldReason
 from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Ref
 from tests.app.loop import Loop
-from tests.app.model import NAMESPACE, POLICY, Behaviour
-from tests.app.scaling import FULL, ScalingMesh
+from tests.app.model import NAMESPACE, POLICY, SCRAPE_S, Behaviour
+from tests.app.scaling import FULL, REQUEST_M, ScalingMesh
 
 STAGES = [{"route": "primary", "weights": [10, 30, 60, 90, 100]}]
 JUDGE: dict[str, Any] = {
@@ -42,6 +45,30 @@ async def test_a_harmless_release_is_promoted_without_a_request_that_had_no_pod(
     assert dict(mesh.refused) == {"v1": 0, "v2": 0}
     assert loop.weights[-1] == 100
     assert len(loop.weights) > 5, f"steps beyond ready pods are split: {loop.weights}"
+
+
+@pytest.mark.parametrize("lag_scrapes", [0, 3, 6])
+async def test_what_pods_carry_is_not_overrated_however_late_the_hpa_sees_their_use(lag_scrapes: int) -> None:
+    """While a version loses traffic, its old use set against its new load makes more requests look cheap."""
+    loop = scaling_loop()
+    mesh_of(loop).metrics_lag_scrapes = lag_scrapes
+    seen: list[float] = []
+    while loop.phase != "Promoted" and len(seen) < 400:
+        await loop.cycle()
+        assert loop.phase != "RolledBack", loop.state.message
+        seen.append(known_to_carry(loop))
+    assert loop.phase == "Promoted"
+    assert max(seen) <= 1.05 * FULL
+    assert min(seen[20:]) >= 0.9 * FULL
+    assert dict(mesh_of(loop).refused) == {"v1": 0, "v2": 0}
+
+
+def known_to_carry(loop: Loop) -> float:
+    """What one pod of the stable version is taken to carry [requests/s]; 0 while nobody knows."""
+    assert loop.life is not None
+    samples = loop.life.reconciler._capacity._samples.get(("v1", "cpu"), Samples())
+    cost = fit(samples)
+    return 0.0 if cost is None else cost.load_at(REQUEST_M)
 
 
 async def test_weights_that_follow_the_proof_take_the_same_bound() -> None:
@@ -166,8 +193,27 @@ async def test_the_reserve_keeps_the_stable_version_large_while_a_rollout_is_in_
     await loop.until(lambda: loop.phase == "RolledBack", cycles=60)
     assert loop.weights[-2:] == [90, 0], "all at once: there is room"
     assert mesh_of(loop).refused["v1"] == 0
-    await loop.cycle()
-    assert floor_of(loop) == 1
+
+
+async def test_the_reserve_outlives_a_rollback_until_the_hpa_has_seen_what_came_back() -> None:
+    """An HPA's metrics are old: given back at once, it would shrink the version by what it had before."""
+    loop = scaling_loop()
+    mesh = mesh_of(loop)
+    mesh.metrics_lag_scrapes = 6
+    mesh.set_policy(stages=STAGES, judge={**JUDGE, "bake": "10m"}, capacity={"mode": "reserve"})
+    await loop.until(lambda: weight(loop) == 90, cycles=400)
+    for _ in range(20):
+        await loop.cycle()
+    mesh.behaviours["v2"] = Behaviour(error_rate=0.3)
+    await loop.until(lambda: loop.phase == "RolledBack", cycles=60)
+    mesh.refused.clear()
+    least = 10
+    for _ in range(round(LINGERS_S / SCRAPE_S) + 10):
+        await loop.cycle()
+        least = min(least, mesh.ready["v1"])
+    assert (least, mesh.refused["v1"]) == (5, 0)
+    await loop.until(lambda: floor_of(loop) == 1, cycles=80)
+    assert mesh.ready["v1"] == 5, "what its HPA itself wants"
 
 
 async def test_the_reserve_is_given_back_when_the_release_is_promoted() -> None:

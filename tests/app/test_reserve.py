@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.adapters.memory.json_patch import apply_patch
-from analyzer.app.reserve import ANNOTATION, LASTS_S, hold_operations, read_reserve, release_operations
+from analyzer.app.reserve import (
+    ANNOTATION,
+    LASTS_S,
+    LINGERS_S,
+    hold_operations,
+    linger_operations,
+    read_reserve,
+    release_operations,
+)
 
 POLICY = "shop/shop"
 NOW_S = 1_800_000_000.0
@@ -86,6 +94,35 @@ def test_an_annotation_that_nobody_understands_is_left_where_it_is() -> None:
     strange = hpa(4, **{ANNOTATION: "mine"})
     assert read_reserve(strange) is None
     assert release_operations(strange) == ()
+
+
+def lingered(autoscaler: dict[str, Any], now_s: float) -> dict[str, Any]:
+    patched: dict[str, Any] = apply_patch(autoscaler, linger_operations(autoscaler, now_s=now_s))
+    return patched
+
+
+def test_a_reserve_that_lingers_is_put_back_when_that_time_is_over() -> None:
+    found = held(hpa(1), 5)
+    lingering = lingered(found, NOW_S + 300)
+    reserve = read_reserve(lingering)
+    assert reserve is not None
+    assert (reserve.original, reserve.floor, reserve.expires_s) == (1, 5, NOW_S + 300 + LINGERS_S)
+    assert lingering["spec"]["minReplicas"] == 5
+    assert linger_operations(lingering, now_s=NOW_S + 310) == (), "it is not put off"
+    assert lingered(lingering, NOW_S + 300 + LINGERS_S)["spec"] == hpa(1)["spec"]
+
+
+def test_a_rollout_that_begins_while_a_reserve_lingers_holds_it_on() -> None:
+    again = held(lingered(held(hpa(1), 5), NOW_S + 60), 4, now_s=NOW_S + 100)
+    reserve = read_reserve(again)
+    assert reserve is not None
+    assert (reserve.original, reserve.floor, reserve.expires_s) == (1, 5, NOW_S + 100 + LASTS_S)
+
+
+def test_what_somebody_changed_does_not_linger() -> None:
+    changed = held(hpa(1), 5)
+    changed["spec"]["minReplicas"] = 4
+    assert lingered(changed, NOW_S + 60) == {**changed, "metadata": {**changed["metadata"], "annotations": {}}}
 
 
 @given(st.none() | st.integers(1, 9), st.lists(st.integers(1, 10), min_size=1, max_size=5))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.app.reserve import ANNOTATION, LASTS_S, floor_for, read_reserve, release_orphans
+from analyzer.app.reserve import ANNOTATION, LASTS_S, LINGERS_S, floor_for, read_reserve, release_orphans
 from analyzer.app.writer import Services, Writer
 from analyzer.core.capacity import Scaler
 from analyzer.core.rollout import CapacityView
@@ -38,6 +38,15 @@ async def orphans_released(loop: Loop, *, later_s: float = 0.0) -> None:
     await release_orphans(life.view, Writer(services, POLICY), now_s=services.clock.now_s() + later_s)
 
 
+async def lingers_and_is_put_back(loop: Loop) -> None:
+    """The traffic may just have come back, and the HPA not have seen it."""
+    floor = floor_of(loop)
+    await orphans_released(loop)
+    await orphans_released(loop, later_s=LINGERS_S / 2)
+    assert (floor_of(loop), is_held(loop)) == (floor, True)
+    await orphans_released(loop, later_s=LINGERS_S)
+
+
 def is_held(loop: Loop) -> bool:
     return ANNOTATION in (loop.mesh.read(STABLE_HPA)["metadata"].get("annotations") or {})
 
@@ -63,7 +72,7 @@ async def test_a_policy_deleted_while_nobody_led_is_put_back_by_the_next_leader_
     weight = loop.weights[-1]
     loop.life = None
     loop.mesh.cluster.delete(POLICY)
-    await orphans_released(loop)
+    await lingers_and_is_put_back(loop)
     assert (floor_of(loop), is_held(loop)) == (1, False)
     assert loop.mesh.weights()["v2"] == weight > 0, "what its policy would have wanted nobody knows any more"
 
@@ -75,7 +84,7 @@ async def test_a_policy_deleted_under_way_is_put_back_after_its_canary_was_taken
     await loop.life.view.refresh()
     assert await loop.life.reconciler.abandon()
     assert loop.mesh.weights()["v2"] == 0
-    await orphans_released(loop)
+    await lingers_and_is_put_back(loop)
     assert (floor_of(loop), is_held(loop)) == (1, False)
 
 
@@ -127,7 +136,7 @@ async def test_one_that_cannot_be_put_back_keeps_no_other_from_it(monkeypatch: p
         return await patch(ref, operations, **options)
 
     monkeypatch.setattr(services.cluster, "patch", refusing)
-    await orphans_released(loop)
+    await lingers_and_is_put_back(loop)
     assert (floor_of(loop), is_held(loop)) == (1, False)
 
 

@@ -39,14 +39,15 @@ class Row:
 
 @dataclass(slots=True)
 class Account:
-    """All rows of a session, and what else was measured."""
+    """All rows of a session, and what else was measured: notes of a line each, and whole tables in Markdown."""
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Tell whether there is anything in it."""
-        return bool(self.rows or self.notes)
+        return bool(self.rows or self.notes or self.tables)
 
     def render(self) -> str:
         """Write it as Markdown."""
@@ -59,7 +60,10 @@ class Account:
             f"| {row.alerts or 'none'} | {row.writes} |"
             for row in self.rows
         ]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
+        parts = ["\n".join(lines)] if self.rows else []
+        parts += self.tables
+        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+        return "\n\n".join(parts) + "\n"
 
     def pack(self) -> dict[str, Any]:
         """Give it as plain values: it goes from the process that ran tests to the one that reports."""
@@ -69,6 +73,7 @@ class Account:
         """Add what another process accounted for."""
         self.rows += [Row(**row) for row in packed["rows"]]
         self.notes += packed["notes"]
+        self.tables += packed["tables"]
 
     def save(self, directory: Path) -> Path:
         """Write the file, and tell where it is."""

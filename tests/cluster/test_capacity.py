@@ -23,7 +23,7 @@ from tests.cluster.shops import LENIENT, Shop, Shops, now_s
 
 pytestmark = pytest.mark.skipif(
     "SERIN_LONG" not in os.environ,
-    reason="a quarter of an hour: SERIN_LONG=1 make cluster-test PYTEST_ARGS='-k test_capacity'",
+    reason="several minutes: SERIN_LONG=1 make cluster-test PYTEST_ARGS='-k test_capacity'",
 )
 
 RATE: Final = 200.0
@@ -40,23 +40,39 @@ POD: Final[Mapping[str, Any]] = {
 STAGES: Final = (10, 30, 60, 90, 100)
 JUDGE: Final = {**LENIENT, "dwell": {"min": "5s", "max": "20s"}, "latency": {"tolerance": "50%", "warmUp": "0s"}}
 SLOW_MS: Final = 250
+FEW: Final = 20.0
+SETTLED: Final = 5
+"""Pods that 180 requests/s need at the HPA's target, and at which it stays."""
+ENOUGH: Final = 4
+"""Pods with which an HPA may leave it at 200 requests/s, within its tolerance."""
 PATIENCE_S: Final = 240.0
 
 
 async def opened(shops: Shops, name: str, *, bake: str, **capacity: Any) -> Shop:
-    """Open a shop with its canary at 10 %, where the canary's HPA has one pod and the stable version's five."""
+    """Open a shop with few users and its canary at 10 %."""
     judge = {**JUDGE, "bake": bake}
-    return await shops.open(name, rate=RATE, v1=POD, v2=POD, judge=judge, stages=STAGES, capacity=capacity)
+    return await shops.open(name, rate=FEW, v1=POD, v2=POD, judge=judge, stages=STAGES, capacity=capacity)
 
 
 async def settled(shop: Shop) -> None:
-    """Wait until the stable version's HPA has given it the pods that 90 % of the traffic need."""
+    """Give the stable version the pods that its HPA wants at 90 % of the traffic, and then let all users come.
+
+    So nobody has failed when the release begins; the canary's HPA has one pod.
+    """
+    await _hold(shop, SETTLED)
 
     async def grown() -> bool:
-        return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= 4
+        return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] == SETTLED
 
-    await until(grown, what="four pods of the stable version", patience_s=120)
-    await shop.served(int(20 * RATE))  # its latencies are those of enough pods from now on
+    await until(grown, what="the stable version's pods", patience_s=120)
+    await shop.users.start(RATE)
+    await shop.served(int(20 * RATE))
+    await _hold(shop, 1)
+
+
+async def _hold(shop: Shop, replicas: int) -> None:
+    """Set the least replicas of the stable version's HPA."""
+    await shop.kubectl("patch", "hpa/helloworld-v1", f'--patch={{"spec": {{"minReplicas": {replicas}}}}}')
 
 
 async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, account: Account) -> None:
@@ -87,13 +103,19 @@ async def test_replicas_are_foretold_to_half_a_pod(bed: Bed, shops: Shops, accou
     assert mean <= 0.5, errors
 
 
-def failures(shop: Shop, since_s: float) -> list[str]:
-    """Tell the seconds in which requests failed, with the canary's weight then; a stalled machine fails all versions."""
+async def failures(shop: Shop, since_s: float) -> list[str]:
+    """Tell the seconds in which requests failed: the canary's weight then, by whom, and how long the pods' process stood.
+
+    Where that stood still for longer than the pods' queues last, the machine failed those requests and no pod was missing.
+    """
     weights = shop.eyes.weights[shop.namespace]
+    stalls = await shop.bed.stalls(since_s)
     told = []
     for second in (s for s in shop.seconds if s.at_s >= since_s and s.tally.failed()):
         weight = next((w[1] for at_s, w in reversed(weights) if at_s <= second.at_s), -1)
-        told.append(f"{second.at_s - since_s:.0f} s, {weight} %: {dict(second.tally.failed())}")
+        failed = {f"{o.version or 'gateway'} {o.status}": n for o, n in second.tally.counts.items() if o.failed}
+        stood_s = max((stood_s for at_s, stood_s in stalls if abs(at_s - second.at_s) < 1.5), default=0.0)
+        told.append(f"{second.at_s - since_s:.0f} s, {weight} %, stood {stood_s:.1f} s: {failed}")
     return told
 
 
@@ -110,7 +132,7 @@ async def test_a_harmless_release_goes_to_100_without_a_request_that_had_no_pod(
     weights = [canary for _, (_, canary) in shop.eyes.weights[shop.namespace]]
     account.notes.append(
         f"harmless, HPA from one pod: weights {weights}, {now_s() - begun_s:.0f} s, "
-        f"{felt.failed().total()} of {felt.answered} requests failed: {failures(shop, begun_s)}"
+        f"{felt.failed().total()} of {felt.answered} requests failed: {await failures(shop, begun_s)}"
     )
     assert felt.failed().total() == 0
     assert "RolledBack" not in shop.history()
@@ -147,7 +169,7 @@ class Cost:
         """Wait until all are served again, and count."""
 
         async def grown() -> bool:
-            return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= 4
+            return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= ENOUGH
 
         first_s = next(at_s for at_s, _ in shop.eyes.weights[shop.namespace] if at_s > since_s)
         await until(grown, what="the stable version has its pods again", patience_s=120)
@@ -159,82 +181,99 @@ class Cost:
         return cls(first_s - since_s, before, by_canary, failed.total() - by_canary, slow)
 
 
-async def shrunk(shop: Shop, *, reserved: bool = False) -> None:
+def tabulate(costs: Mapping[str, Cost], *, error_rate: float) -> str:
+    """Write the costs as Markdown, with and without what failed until the first weight was changed."""
+    lines = [
+        (
+            f"| {error_rate:.0%} errors at 90 % | noticed after | failed until then | by the canary | by overload | both | all "
+            f"| slower than {SLOW_MS} ms |"
+        ),
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {course} | {cost.noticed_s:.1f} s | {cost.before:,} | {cost.by_canary:,} | {cost.by_overload:,} "
+        f"| {cost.returning:,} | {cost.before + cost.returning:,} | {cost.slow:,} |"
+        for course, cost in costs.items()
+    ]
+    return "\n".join(lines)
+
+
+async def shrunk(shop: Shop, *, reserved: bool) -> None:
     """Wait until the canary has its pods, and the stable version is as small as it gets; reserved, it has its own."""
 
     async def so_small() -> bool:
         replicas = await shop.bed.replicas(shop.namespace)
         stable = replicas["helloworld-v1"]
-        return (stable >= 4 if reserved else stable == 1) and replicas["helloworld-v2"] >= 4
+        return (stable >= ENOUGH if reserved else stable == 1) and replicas["helloworld-v2"] >= ENOUGH
 
     await until(so_small, what="the canary has its pods, and the stable version is small", patience_s=180)
     await shop.served(int(10 * RATE))
 
 
-async def turn_bad(shop: Shop, error_rate: float) -> float:
-    """Let the canary fail; return since when."""
+BY_HAND: Final = "one jump by hand"
+RAMPED: Final = "ramped by Serin"
+RESERVE: Final = "reserve"
+COURSES: Final[Mapping[str, Mapping[str, Any]]] = {
+    BY_HAND: {},
+    "at once by Serin": {"rollbackWithin": "0s"},
+    RAMPED: {},
+    RESERVE: {"mode": "reserve"},
+}
+
+
+async def shop_for(shops: Shops, course: str) -> Shop:
+    """Open the shop of a course; the one that goes by hand is nobody's but a person's."""
+    name = course.split(maxsplit=1)[0]
+    shop = await opened(shops, name, bake="10m", **COURSES[course])
+    if course == BY_HAND:
+        await shop.kubectl("delete", "canarypolicy", "--all")
+    await settled(shop)
+    return shop
+
+
+async def cost_of(shop: Shop, course: str, error_rate: float) -> Cost:
+    """Let the release come to 90 %, turn bad there, and be taken back.
+
+    By hand, somebody sees the first failure and takes all back in one step: no tool can be faster.
+    """
+    if course == BY_HAND:
+        await shop.bed.set_weights(shop.namespace, [10, 90])
+    await shop.eyes.until_weight(shop.namespace, 90, patience_s=PATIENCE_S)
+    await shrunk(shop, reserved=course == RESERVE)
     since_s = now_s()
     await shop.bed.behave(shop.namespace, "helloworld-v2", error_rate=error_rate)
-    return since_s
+    if course == BY_HAND:
 
+        async def failing() -> bool:
+            return shop.failed(since_s) > 0
 
-async def jump(shops: Shops, error_rate: float) -> Cost:
-    """Let a person who sees the first failure take everything back in one step: no tool can be faster."""
-    shop = await opened(shops, "jump", bake="10m")
-    await settled(shop)
-    await shop.bed.set_weights(shop.namespace, [10, 90])
-    await shrunk(shop)
-    since_s = await turn_bad(shop, error_rate)
-
-    async def failing() -> bool:
-        return shop.failed(since_s) > 0
-
-    await until(failing, what="a request fails")
-    await shop.bed.set_weights(shop.namespace, [100, 0])
-    cost = await Cost.of(shop, since_s)
-    await shop.users.stop()
-    return cost
-
-
-async def returned(serin: Replicas, shops: Shops, name: str, error_rate: float, capacity: Mapping[str, Any]) -> Cost:
-    """Let Serin bring a release to 90 % and, when it turns bad there, take it back."""
-    shop = await opened(shops, name, bake="10m", **capacity)
-    await settled(shop)
-    replica = await serin.start()
-    await shop.eyes.until_weight(shop.namespace, 90, patience_s=PATIENCE_S)
-    await shrunk(shop, reserved=capacity.get("mode") == "reserve")
-    since_s = await turn_bad(shop, error_rate)
+        await until(failing, what="a request fails")
+        await shop.bed.set_weights(shop.namespace, [100, 0])
     await shop.eyes.until_weight(shop.namespace, 0, patience_s=PATIENCE_S)
     cost = await Cost.of(shop, since_s)
     await shop.users.stop()
-    await replica.stop()
     return cost
-
-
-COURSES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "ramped": {},
-    "reserve": {"mode": "reserve"},
-    "at-once": {"rollbackWithin": "0s"},
-}
 
 
 @pytest.mark.parametrize("error_rate", [0.2, 0.05])
 async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
     serin: Replicas, shops: Shops, account: Account, error_rate: float
 ) -> None:
-    rows: dict[str, Cost] = {}
-
-    def note(name: str, cost: Cost) -> None:
-        rows[name] = cost
-        account.notes.append(
-            f"{error_rate:.0%} errors at 90 %, stable shrunk, {name}: noticed after {cost.noticed_s:.1f} s and {cost.before} "
-            f"failed; then {cost.by_canary} failed by the canary, {cost.by_overload} by overload, "
-            f"{cost.slow} slower than {SLOW_MS} ms"
-        )
-
-    note("one jump by hand", await jump(shops, error_rate))
-    for name, capacity in COURSES.items():
-        note(name, await returned(serin, shops, name, error_rate, capacity))
-    jumped = rows["one jump by hand"].returning
-    assert rows["ramped"].returning <= jumped / 3, rows
-    assert rows["reserve"].returning <= jumped / 20, rows
+    """All courses at the same time, each in a shop of its own: they are waits."""
+    async with asyncio.TaskGroup() as group:
+        opening = {course: group.create_task(shop_for(shops, course)) for course in COURSES}
+    opened_shops = {course: task.result() for course, task in opening.items()}
+    begun_s = now_s()
+    await serin.start()
+    async with asyncio.TaskGroup() as group:
+        running = {
+            course: group.create_task(cost_of(shop, course, error_rate)) for course, shop in opened_shops.items()
+        }
+    costs = {course: task.result() for course, task in running.items()}
+    account.tables.append(tabulate(costs, error_rate=error_rate))
+    account.notes += [
+        f"{error_rate:.0%} errors, {course}: {await failures(shop, begun_s)}" for course, shop in opened_shops.items()
+    ]
+    by_hand = costs[BY_HAND].returning
+    assert costs[RAMPED].returning <= by_hand / 3, costs
+    assert costs[RESERVE].returning <= by_hand / 20, costs

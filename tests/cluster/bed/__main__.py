@@ -30,6 +30,7 @@ from tests.cluster.bed.metrics_api import Usage, build_registration, serve_metri
 from tests.cluster.bed.node import NodeAgent
 from tests.cluster.bed.places import GATEWAY_URL, ISTIO_NAMESPACE, NODE, POD_NETWORK, SERVICE_NETWORK, Places
 from tests.cluster.bed.prometheus import prometheus
+from tests.cluster.bed.stalls import Stalls
 
 _PATIENCE_S = 30.0
 
@@ -65,9 +66,10 @@ async def run(places: Places, command: Sequence[str]) -> int:
         mark("CustomResourceDefinitions")
         agent = NodeAgent(kube)
         usage = Usage(agent.pods)
+        stalls = Stalls()
         await stack.enter_async_context(serve_metrics(usage, places))
-        await stack.enter_async_context(serve_control(components, agent))
-        await stack.enter_async_context(beside([agent.run, usage.run]))
+        await stack.enter_async_context(serve_control(components, agent, stalls))
+        await stack.enter_async_context(beside([agent.run, usage.run, stalls.run]))
         await components.add(control_plane.controllers(places))
         await components.add(mesh.istiod(places))
         mark("istiod")

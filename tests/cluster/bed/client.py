@@ -128,6 +128,10 @@ class Bed:
         crashed: list[str] = await self._ask("POST", "/crash", {"namespace": namespace, "deployment": deployment})
         return crashed
 
+    async def stalls(self, since_s: float) -> list[tuple[float, float]]:
+        """Tell when the process of all pods stood still since a moment [unix seconds], and for how long [s]."""
+        return [(at_s, stood_s) for at_s, stood_s in await self._ask("GET", "/stalls") if at_s >= since_s]
+
     # --- objects ------------------------------------------------------------------------------------------------------
 
     async def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:

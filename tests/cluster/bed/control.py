@@ -11,13 +11,17 @@ from analyzer.errors import SerinError
 from tests.cluster.bed.components import Components
 from tests.cluster.bed.node import NodeAgent
 from tests.cluster.bed.places import CONTROL_URL, POD_METRICS_PORT
+from tests.cluster.bed.stalls import Stalls
 
 VERBS: Final = ("start", "stop", "restart", "pause", "resume")
 
 
 @asynccontextmanager
-async def serve_control(components: Components, agent: NodeAgent) -> AsyncIterator[None]:
-    """Serve `GET /components`, `POST /components/NAME/VERB`, `POST /behave`, `POST /crash`; `GET /targets` for Prometheus."""
+async def serve_control(components: Components, agent: NodeAgent, stalls: Stalls) -> AsyncIterator[None]:
+    """Serve what is to do (`POST /components/NAME/VERB`, `/behave`, `/crash`) and to know (`GET /components`, `/stalls`).
+
+    `GET /targets` is for Prometheus.
+    """
 
     async def states(_: web.Request) -> web.Response:
         return web.json_response(components.states())
@@ -55,12 +59,16 @@ async def serve_control(components: Components, agent: NodeAgent) -> AsyncIterat
             ]
         )
 
+    async def stood(_: web.Request) -> web.Response:
+        return web.json_response(stalls.seen)
+
     app = web.Application()
     app.router.add_get("/components", states)
     app.router.add_post("/components/{name}/{verb}", act)
     app.router.add_post("/behave", behave)
     app.router.add_post("/crash", crash)
     app.router.add_get("/targets", targets)
+    app.router.add_get("/stalls", stood)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
