@@ -166,7 +166,8 @@ async def test_where_max_replicas_are_reached_it_stays_at_what_fits_and_says_whi
         await loop.cycle()
     assert loop.weights[-1] == 60
     assert capacity(loop)["gate"] == "never"
-    assert "allows 3: 73 % fit; raise its maxReplicas to 5" in loop.state.message
+    # By the model's own figures three pods are within the HPA's tolerance up to 75 %, and four carry 90 %.
+    assert "allows 3: 76 % fit; raise its maxReplicas to 4" in loop.state.message
     obj = hpa(mesh_of(loop), "v2")
     obj["spec"]["maxReplicas"] = 10
     mesh_of(loop).cluster.apply(obj)
