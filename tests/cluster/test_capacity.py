@@ -23,7 +23,7 @@ from tests.cluster.shops import LENIENT, Shop, Shops, now_s
 
 pytestmark = pytest.mark.skipif(
     "SERIN_LONG" not in os.environ,
-    reason="several minutes: SERIN_LONG=1 make cluster-test PYTEST_ARGS='-k test_capacity'",
+    reason="ten minutes: SERIN_LONG=1 make cluster-test PYTEST_ARGS='-k test_capacity'",
 )
 
 RATE: Final = 200.0
