@@ -207,7 +207,7 @@ async def shrunk(shop: Shop, *, reserved: bool) -> None:
         return (stable >= ENOUGH if reserved else stable == 1) and replicas["helloworld-v2"] >= ENOUGH
 
     await until(so_small, what="the canary has its pods, and the stable version is small", patience_s=180)
-    await shop.served(int(60 * RATE))  # what its pods carry is known from this load, too
+    await shop.served(int(60 * RATE))  # a minute in which its own small load can be learned from
 
 
 BY_HAND: Final = "one jump by hand"
