@@ -132,6 +132,7 @@ async def test_a_live_status_without_a_terminal_is_a_line_a_change_until_nobody_
     assert (process.returncode, err) == (128 + signal.SIGPIPE, b"")
 
 
+@pytest.mark.cluster
 async def test_without_the_crd_it_says_what_to_install(tmp_path: Path) -> None:
     with running_api_server(tmp_path, crds=[]) as bare:
         for command in (("status", "-A"), ("explain", "a"), ("pause", "a", "--yes")):
