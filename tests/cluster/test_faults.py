@@ -142,7 +142,7 @@ async def _another_writer(shops: Shops, account: Account) -> None:
     begun_s = now_s()
     await shop.bed.set_weights(shop.namespace, [40, 60])
     told = await alert_of(shop, "Drift")
-    assert "Give v2 10 %" in told["to_do"]
+    assert "give v2 10 % again" in told["to_do"]
     held = await shop.eyes.until_status(
         shop.namespace, lambda status: (status["hold"] or {}).get("reason") == "Drift", what="held"
     )

@@ -220,7 +220,7 @@ def test_get_shows_a_rollout_in_a_line(example: Kubectl) -> None:
     assert re.fullmatch(r"\d+y(\d+d)?|\d+d", since)
     wide = example.done("get", "canarypolicies", "-n", "helloworld", "-o", "wide").splitlines()
     assert wide[0].split()[7:] == ["REASON", "SAMPLES", "SUSPENDED", "PAUSED"]
-    assert wide[1].split()[7:] == ["NoNewRevision", "100"]
+    assert wide[1].split()[7:] == ["NoNewRevision", "100", "alice"]
 
 
 def test_the_policy_is_in_its_category(example: Kubectl) -> None:
