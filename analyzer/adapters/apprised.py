@@ -77,6 +77,7 @@ class AppriseSink:
                 result = await done
         except TimeoutError:
             raise AlertUndelivered(f"{self._name}: apprise did not answer within {self._timeout_s:g} s") from None
+        self._thread = None  # it has answered, though it may take a moment to end
         if result:
             raise AlertUndelivered(f"{self._name}: apprise could not hand it over ({result})")
 

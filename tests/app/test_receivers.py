@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -229,6 +230,16 @@ async def test_apprise_reaches_a_real_server_and_says_nothing_of_its_url(tmp_pat
         with pytest.raises(AlertUndelivered, match="could not hand it over") as error:
             await sink.send(ROLLED_BACK)
     assert "s3cr3tpass" not in repr(error.value)
+
+
+async def test_a_thread_that_has_answered_and_not_ended_yet_delays_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text("json://nowhere")
+    sink = AppriseSink("a", url=Secret(tmp_path / "url"), notify=lambda *_: True)
+    monkeypatch.setattr(threading.Thread, "is_alive", lambda _: True)
+    await sink.send(ROLLED_BACK)
+    await sink.send(ROLLED_BACK)
 
 
 # --- secrets ---
