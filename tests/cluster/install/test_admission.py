@@ -1,11 +1,19 @@
-"""What Serin's account may do to a VirtualService, tried on a real API server."""
+"""What Serin's account may do to a VirtualService, on a real API server: by the patches that Serin writes, and by any other."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from analyzer.adapters.kube import Credentials, connect
+from analyzer.app.fence import EPOCH
+from analyzer.app.patch import weight_patch
+from analyzer.errors import WriteRefused
+from analyzer.policy.model import CanaryPolicy
+from analyzer.policy.routes import resolve_routes
+from analyzer.ports import VIRTUAL_SERVICE as KIND
+from analyzer.ports import Cluster, Ref
 from tests.cluster.install.installed import SERIN, Kubectl
 
 VIRTUAL_SERVICE: dict[str, Any] = {
@@ -147,6 +155,73 @@ def patch(kubectl: Kubectl, operations: list[dict[str, Any]], *, account: str = 
 @pytest.mark.parametrize("what", ALLOWED)
 def test_serin_may_write(what: str, guarded: Kubectl) -> None:
     assert patch(guarded, ALLOWED[what]) == ""
+
+
+# --- as Serin writes it -----------------------------------------------------------------------------------------------
+
+WRITTEN = Ref(KIND, "shop", "written")
+POLICY = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "CanaryPolicy",
+    "metadata": {"name": "written", "namespace": "shop"},
+    "spec": {"target": {"virtualService": "written", "versions": ["v1", "v2"]}},
+}
+ANNOTATIONS: dict[str, dict[str, str]] = {
+    "without annotations": {},
+    "annotated by others": {"example.com/owner": "shop"},
+    "written in an older epoch": {"example.com/owner": "shop", EPOCH: "1"},
+    "written in this epoch": {"example.com/owner": "shop", EPOCH: "7"},
+    "marked by somebody's hand": {EPOCH: "soon"},
+}
+
+
+@pytest.fixture
+async def serins(kubectl: Kubectl) -> AsyncIterator[Cluster]:
+    """Serin's client with a token of its account."""
+    token = kubectl.done("-n", "serin-system", "create", "token", "serin").strip()
+    async with connect(Credentials(str(kubectl.server.kubeconfig("serin", token=token)))) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def written(kubectl: Kubectl) -> Iterator[Callable[[Mapping[str, str]], None]]:
+    """Makes a VirtualService with some annotations."""
+
+    def make(annotations: Mapping[str, str]) -> None:
+        metadata = {"name": WRITTEN.name, "namespace": "shop"} | ({"annotations": annotations} if annotations else {})
+        kubectl.done("create", "-f", "-", text=json.dumps({**VIRTUAL_SERVICE, "metadata": metadata}))
+
+    yield make
+    kubectl.done("-n", "shop", "delete", "virtualservice", WRITTEN.name)
+
+
+@pytest.mark.parametrize("what", ANNOTATIONS)
+async def test_weights_and_epoch_are_written_into_what_is(
+    what: str, written: Callable[[Mapping[str, str]], None], serins: Cluster
+) -> None:
+    """In two routes at once, one of them without a weight for v2; with all that Serin's patch tests."""
+    written(ANNOTATIONS[what])
+    before = await serins.get(WRITTEN)
+    assert before["metadata"].get("annotations", {}) == ANNOTATIONS[what]
+    resolved = resolve_routes(CanaryPolicy.model_validate(POLICY), before)
+    assert not isinstance(resolved, list), resolved
+    _, stages = resolved
+    operations = weight_patch(before, stages, stable="v1", canary="v2", wanted=(25.0,), epoch=7)
+    after = await serins.patch(WRITTEN, operations)
+    assert [[part["weight"] for part in route["route"]] for route in after["spec"]["http"][:2]] == [[75, 25]] * 2
+    assert after["metadata"]["annotations"] == {**ANNOTATIONS[what], EPOCH: "7"}
+
+
+async def test_serin_takes_a_refusal_for_one(written: Callable[[Mapping[str, str]], None], serins: Cluster) -> None:
+    """Its code is that of a patch whose tests fail, which would be read and written again."""
+    written({})
+    before = await serins.get(WRITTEN)
+    with pytest.raises(WriteRefused, match="Serin must leave the sum of a route's weights as it is"):
+        await serins.patch(WRITTEN, step(90, 20))
+    assert await serins.get(WRITTEN) == before
+
+
+# --- whoever holds its token ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", REFUSED)
