@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Final, Self
 
 from analyzer.ports import Object
+from tests.cluster.deployment import ACCOUNT
 
 WRITES: Final = frozenset({"create", "update", "patch", "delete"})
-_AGENT: Final = "serin/"
+_CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
+_DECISION: Final = "authorization.k8s.io/decision"
+_POLICY: Final = "ValidatingAdmissionPolicy"
 _MINUTE_S: Final = 60.0
 
 
@@ -27,6 +30,10 @@ class Asked:
         The plural, with its subresource: `canarypolicies/status`.
     code
         The answer's; 0 where there was none.
+    token
+        The id of the token with which it came: each replica has one of its own.
+    refusal
+        What a role or an admission policy of deploy/ did not allow; empty where that was not why it failed, if it did.
     """
 
     at_s: float
@@ -34,7 +41,8 @@ class Asked:
     resource: str
     namespace: str
     code: int
-    user: str
+    token: str
+    refusal: str
 
     @property
     def writes(self) -> bool:
@@ -47,8 +55,22 @@ class Asked:
         ref = event.get("objectRef", {})
         parts = [ref[key] for key in ("resource", "subresource") if key in ref]
         at_s = datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
-        code = event.get("responseStatus", {}).get("code", 0)
-        return cls(at_s, event["verb"], "/".join(parts), ref.get("namespace", ""), code, event["user"]["username"])
+        (token,) = event["user"]["extra"][_CREDENTIAL]
+        return cls(
+            at_s,
+            event["verb"],
+            "/".join(parts),
+            ref.get("namespace", ""),
+            code=event.get("responseStatus", {}).get("code", 0),
+            token=token,
+            refusal=_refusal(event),
+        )
+
+
+def _refusal(event: Object) -> str:
+    said: str = event.get("responseStatus", {}).get("message", "")
+    forbidden = event.get("annotations", {}).get(_DECISION) == "forbid"
+    return (said or event["requestURI"]) if forbidden or _POLICY in said else ""
 
 
 class AuditLog:
@@ -59,7 +81,7 @@ class AuditLog:
         self._begin = path.stat().st_size
 
     def asked(self, namespaces: Iterable[str] | None = None) -> list[Asked]:
-        """Read what Serin asked; with `namespaces`, of these alone. A watch counts once, at its begin."""
+        """Read what Serin's account asked; with `namespaces`, of these alone. A watch counts once, at its begin."""
         wanted = None if namespaces is None else frozenset(namespaces)
         with self._path.open("rb") as log:
             log.seek(self._begin)
@@ -67,10 +89,15 @@ class AuditLog:
         mine = [
             Asked.of(event)
             for event in events
-            if event.get("userAgent", "").startswith(_AGENT)
+            if event["user"]["username"] == ACCOUNT
             and not (event["verb"] == "watch" and event["stage"] == "ResponseComplete")
         ]
         return [one for one in mine if wanted is None or one.namespace in wanted]
+
+    def check_rights(self) -> None:
+        """Fail if a role or an admission policy of deploy/ refused anything to Serin."""
+        refused = [one for one in self.asked() if one.refusal]
+        assert not refused, refused
 
 
 def busiest_minute(asked: Iterable[Asked]) -> int:

@@ -21,10 +21,10 @@ from tests.cluster.bed.client import Bed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
-from tests.cluster.crd import build_crds
+from tests.cluster.deployment import deploy
 from tests.cluster.enter import INSIDE
 from tests.cluster.eyes import Eyes
-from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
+from tests.cluster.serin import Receiver, Replicas
 from tests.cluster.shops import Shops
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -172,15 +172,21 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def serin(bed: Bed, receiver: Receiver, tmp_path: Path) -> AsyncIterator[Replicas]:
-    """Serin's replicas; none runs yet. They share a Lease that no other test has."""
-    await bed.apply([build_namespace(LEASE_NAMESPACE), *build_crds()])
-    names = [f"crd/{crd['metadata']['name']}" for crd in build_crds()]
-    await bed.kubectl("wait", "--for=condition=Established", *names)
-    replicas = Replicas(bed, receiver=receiver, directory=tmp_path, lease=f"serin-{secrets.token_hex(3)}")
+def components() -> tuple[str, ...]:
+    """What of deploy/components Serin is deployed with: a module whose tests need some says so by a fixture of this name."""
+    return ()
+
+
+@pytest.fixture
+async def serin(bed: Bed, receiver: Receiver, components: tuple[str, ...], tmp_path: Path) -> AsyncIterator[Replicas]:
+    """Serin, deployed, with replicas that run beside the cluster; none does yet. Its rights must do for all that they try."""
+    deployment = await deploy(bed, tmp_path, components=components)
+    audit = AuditLog(bed.places.audit_log)
+    replicas = Replicas(bed, issue_token=deployment.issue_token, receiver=receiver, directory=tmp_path)
     yield replicas
     await bed.heal()
     await replicas.close()
+    audit.check_rights()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
+from analyzer.app.fence import epoch_of
 from analyzer.ports import Object
 from analyzer.sandbox.scope import Job
 from tests.cluster.bed.client import PATIENCE_S, until
@@ -25,7 +26,7 @@ class Eyes:
             list
         )  # those of each http route
         self.statuses: dict[str, list[tuple[float, Object]]] = defaultdict(list)
-        self.annotations: dict[str, dict[str, str]] = {}  # of the VirtualService
+        self.epochs: dict[str, list[tuple[float, int]]] = defaultdict(list)  # of those who wrote the weights
         self._kube = kube
 
     @property
@@ -36,7 +37,8 @@ class Eyes:
     async def _watch_weights(self) -> None:
         async for news in self._kube.follow(_PATHS["VirtualService"]):
             for obj in _objects(news):
-                self.annotations[obj["metadata"]["namespace"]] = obj["metadata"].get("annotations", {})
+                if (epoch := epoch_of(obj)) is not None:
+                    _note(self.epochs[obj["metadata"]["namespace"]], epoch)
                 weights = {route.get("name", ""): _weights(route) for route in obj["spec"]["http"]}
                 _note(self.routes[obj["metadata"]["namespace"]], weights)
                 _note(self.weights[obj["metadata"]["namespace"]], _weights(obj["spec"]["http"][-1]))
@@ -79,6 +81,12 @@ class Eyes:
         return await self.until_status(
             namespace, lambda status: status.get("phase") in phases, what=" or ".join(phases), patience_s=patience_s
         )
+
+    def check_epochs(self, namespace: str, *, after: int = 0) -> None:
+        """Fail unless whoever wrote weights did so in a later epoch than all before, and the last of them after `after`."""
+        epochs = [epoch for _, epoch in self.epochs[namespace]]
+        assert epochs == sorted(set(epochs)), f"{epochs} in {namespace}: an older leader wrote after a newer one"
+        assert max(epochs, default=0) > after, f"{epochs} in {namespace}: nobody wrote after epoch {after}"
 
     def phases(self, namespace: str) -> list[str]:
         """Give the phases that a policy went through."""

@@ -1,11 +1,11 @@
-"""Serin as it is deployed: processes of `serin run`, and the person on call who gets its alerts."""
+"""Serin's replicas, processes of `serin run` with the deployed account, and the person on call who gets their alerts."""
 
 import asyncio
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,9 @@ from aiohttp import web
 
 from analyzer.sandbox.child import Child
 from tests.cluster.bed.client import PATIENCE_S, Bed, until
+from tests.cluster.deployment import NAMESPACE, Token
 
 RECEIVER: Final = "oncall"
-LEASE_NAMESPACE: Final = "serin-system"
 
 
 def free_port() -> int:
@@ -71,11 +71,12 @@ class Receiver:
 
 
 class Replica:
-    """One process."""
+    """One process, with a token of its own."""
 
-    def __init__(self, name: str, *, child: Child, url: str) -> None:
+    def __init__(self, name: str, *, child: Child, url: str, token: Token) -> None:
         self.name = name
         self.url = url
+        self.token = token
         self._child = child
 
     @property
@@ -128,29 +129,28 @@ class Replica:
 
 
 class Replicas:
-    """All that run, and how to start more."""
+    """All that run, and how to start more. `issue_token` gives each what it may do, by its name."""
 
     def __init__(
         self,
         bed: Bed,
         *,
+        issue_token: Callable[[str], Awaitable[Token]],
         receiver: Receiver,
         directory: Path,
         program: Sequence[str] = (sys.executable, "-m", "analyzer"),
-        lease: str = "serin",
     ) -> None:
         self.running: list[Replica] = []
         self._bed = bed
+        self._issue_token = issue_token
         self._receiver = receiver
         self._directory = directory
         self._program = program
-        self._lease = lease
         self._numbers = count()
 
     async def start(
         self,
         *,
-        kubeconfig: Path | None = None,
         prometheus_url: str | None = None,
         period: str = "5s",
         lease: str = "15s",
@@ -160,8 +160,6 @@ class Replicas:
 
         Parameters
         ----------
-        kubeconfig
-            A service account's, say, or one with a proxy's address; the administrator's otherwise.
         prometheus_url
             A proxy's; Prometheus itself otherwise.
         lease
@@ -171,20 +169,20 @@ class Replicas:
         """
         number = next(self._numbers)
         name, port = f"serin-{number}", free_port()
+        token = await self._issue_token(name)
         options = {
-            "--kubeconfig": str(kubeconfig or self._bed.kubeconfig),
+            "--kubeconfig": str(token.kubeconfig),
             "--prometheus": prometheus_url or self._bed.prometheus_url,
             "--webhook": f"{RECEIVER}={self._receiver.url}",
             "--listen": f"127.0.0.1:{port}",
             "--instance": name,
             "--period": period,
-            "--lease-name": self._lease,
-            "--lease-namespace": LEASE_NAMESPACE,
+            "--lease-namespace": NAMESPACE,
             "--lease-duration": lease,
         }
         argv = [*self._program, "run", *(part for pair in options.items() for part in pair), *extra]
         child = await Child.start(name, argv, log=self._directory / f"{name}.log")
-        replica = Replica(name, child=child, url=f"http://127.0.0.1:{port}")
+        replica = Replica(name, child=child, url=f"http://127.0.0.1:{port}", token=token)
         self.running.append(replica)
         await self._ready(replica)
         return replica

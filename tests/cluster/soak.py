@@ -8,7 +8,6 @@ the first imports nor one collection decides.
 import argparse
 import asyncio
 import os
-import secrets
 import statistics
 import sys
 import tempfile
@@ -24,13 +23,12 @@ from analyzer.sandbox.scope import Job, beside
 from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed, KubectlFailed, trusting_session
 from tests.cluster.bed.kube import Kube
-from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import API_URL, Places
-from tests.cluster.crd import build_crds
+from tests.cluster.deployment import deploy
 from tests.cluster.enter import INSIDE
 from tests.cluster.enter import main as enter
 from tests.cluster.eyes import Eyes
-from tests.cluster.serin import LEASE_NAMESPACE, Receiver, Replicas
+from tests.cluster.serin import Receiver, Replicas
 from tests.cluster.shops import LENIENT, Shop, Shops
 
 DEPLOYMENT: Final = Path(__file__).parents[2] / "deploy" / "base" / "deployment.yaml"
@@ -155,13 +153,12 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         places = Places.of(directory)
         session = await stack.enter_async_context(trusting_session(places))
         bed = Bed(places, session)
-        await bed.apply([build_namespace(LEASE_NAMESPACE), *build_crds()])
-        names = [f"crd/{crd['metadata']['name']}" for crd in build_crds()]
-        await bed.kubectl("wait", "--for=condition=Established", *names)
+        deployment = await deploy(bed, directory)
         receiver = await stack.enter_async_context(Receiver())
         program = ["env", *_deployed_settings(), sys.executable, "-m", "analyzer"]
-        lease = f"serin-{secrets.token_hex(3)}"
-        replicas = Replicas(bed, receiver=receiver, directory=directory, program=program, lease=lease)
+        replicas = Replicas(
+            bed, issue_token=deployment.issue_token, receiver=receiver, directory=directory, program=program
+        )
         stack.push_async_callback(replicas.close)
         eyes = Eyes(Kube(session))
         await stack.enter_async_context(beside(eyes.jobs))

@@ -48,6 +48,12 @@ ENOUGH: Final = 4
 PATIENCE_S: Final = 240.0
 
 
+@pytest.fixture
+def components() -> tuple[str, ...]:
+    """One of the courses is `reserve`."""
+    return ("reserve",)
+
+
 async def opened(shops: Shops, name: str, *, bake: str, **capacity: Any) -> Shop:
     """Open a shop with few users and its canary at 10 %."""
     judge = {**JUDGE, "bake": bake}

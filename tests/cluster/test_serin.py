@@ -11,6 +11,7 @@ import pytest
 from analyzer.sandbox.child import ChildDied
 from tests.cluster.bed.client import Bed
 from tests.cluster.bed.places import Places
+from tests.cluster.deployment import Token
 from tests.cluster.serin import Receiver, Replicas
 
 STANDIN = """
@@ -30,8 +31,13 @@ http.server.HTTPServer((host, int(port)), Handler).serve_forever()
 @pytest.fixture
 async def replicas(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Replicas]:
     async with aiohttp.ClientSession() as session:
+
+        async def issue_token(name: str) -> Token:
+            return Token(tmp_path / name, name)
+
         bed = Bed(Places(tmp_path, tmp_path), session)
-        replicas = Replicas(bed, receiver=receiver, directory=tmp_path, program=(sys.executable, "-c", STANDIN))
+        program = (sys.executable, "-c", STANDIN)
+        replicas = Replicas(bed, issue_token=issue_token, receiver=receiver, directory=tmp_path, program=program)
         yield replicas
         await replicas.close()
 
@@ -41,6 +47,8 @@ async def test_two_replicas_have_names_ports_and_logs_of_their_own(replicas: Rep
     first, second = await replicas.start(), await replicas.start(period="1s")
     assert (first.name, second.name) == ("serin-0", "serin-1")
     assert first.url != second.url
+    assert f"'--kubeconfig': '{first.token.kubeconfig}'" in first.log
+    assert first.token != second.token
     assert f"oncall={receiver.url}" in first.log
     assert "'--period': '1s'" in second.log
 

@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.api.apiserver import BINARIES, istio_crds, missing, running_api_server
-from tests.cluster.install.installed import ROOT, Kubectl, documents, eventually, program
+from tests.cluster.install.installed import ROOT, Kubectl, documents, program
 
 FOLDER = Path(__file__).parent
-
-ENDLESS = """
-apiVersion: serin.dev/v1alpha1
-kind: CanaryPolicy
-metadata: {name: probe, namespace: shop}
-spec: {target: {virtualService: shop}, stages: [{weights: [10, 50]}]}
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +30,6 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         kubectl.done("apply", "-k", str(ROOT / "deploy" / "overlays" / "cluster"))
         for namespace in ("shop", "helloworld", "helloworld-focused"):
             kubectl.done("create", "namespace", namespace)
-        refused = lambda: kubectl("apply", "--dry-run=server", "-f", "-", text=ENDLESS).returncode != 0  # noqa: E731
         kubectl.done("wait", "--for=condition=Established", "crd/canarypolicies.serin.dev")
-        eventually(refused, "the admission policies are in force")
+        kubectl.until_guarded()
         yield kubectl

@@ -12,9 +12,9 @@ from typing import Any, Final
 import yaml
 
 from tests.cluster.api.apiserver import BINARIES, ApiServer
+from tests.cluster.deployment import PROBE, all_refused, probes
 
 ROOT: Final = Path(__file__).parents[3]
-SERIN: Final = "system:serviceaccount:serin-system:serin"
 
 
 def program(name: str) -> str | None:
@@ -54,6 +54,10 @@ class Kubectl:
         result = self(*arguments, text=text)
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
         return result.stdout
+
+    def until_guarded(self) -> None:
+        """Wait until the admission policies of deploy/ are in force."""
+        eventually(lambda: all_refused(self(*PROBE, text=probes()).stderr), "the admission policies are in force")
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -14,7 +14,8 @@ from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import resolve_routes
 from analyzer.ports import VIRTUAL_SERVICE as KIND
 from analyzer.ports import Cluster, Ref
-from tests.cluster.install.installed import SERIN, Kubectl
+from tests.cluster.deployment import ACCOUNT
+from tests.cluster.install.installed import Kubectl
 
 VIRTUAL_SERVICE: dict[str, Any] = {
     "apiVersion": "networking.istio.io/v1",
@@ -142,7 +143,7 @@ def guarded(kubectl: Kubectl) -> Iterator[Kubectl]:
     kubectl.done("-n", "shop", "delete", "virtualservice", "guarded")
 
 
-def patch(kubectl: Kubectl, operations: list[dict[str, Any]], *, account: str = SERIN, name: str = "guarded") -> str:
+def patch(kubectl: Kubectl, operations: list[dict[str, Any]], *, account: str = ACCOUNT, name: str = "guarded") -> str:
     """Try a patch, and return the server's objection."""
     answer = kubectl(
         "-n", "shop", "patch", "virtualservice", name, f"--as={account}", "--type=json", "--dry-run=server",

@@ -1,4 +1,4 @@
-"""The roles of deploy/ are what Serin uses: nothing is refused, and nothing is given that was never used.
+"""The roles of deploy/ are what Serin uses: nothing is refused, by them or by deploy/admission, and nothing is given in vain.
 
 `serin run` with the service account's own token, on a real API server, and the server's audit log afterwards. A rollout is
 promoted, one is rolled back, Events are written, a second replica takes the Lease of one that was killed, a status is written
@@ -23,7 +23,7 @@ from tests.app.model import NAMESPACE, POLICY, Behaviour
 from tests.cluster.api.apiserver import ApiServer, istio_crds, missing, running_api_server
 from tests.cluster.api.real_mesh import RealMesh
 from tests.cluster.api.test_run import Process, serin_run
-from tests.cluster.install.installed import ROOT, Kubectl, documents, kustomize, program
+from tests.cluster.install.installed import ROOT, Kubectl, kustomize, program
 from tests.cluster.install.mesh_prometheus import mesh_prometheus
 from tests.deploy.rights import Difference, compare
 
@@ -47,36 +47,47 @@ class Account:
 
     def difference(self) -> Difference:
         """Compare what was done with what may be done."""
-        with self.server.audit_log.open("rb") as log:
-            log.seek(self.log_begin)
-            lines = [line.decode() for line in log if line.endswith(b"\n")]
-        return compare(lines, self.manifests, namespace=self.namespace, name="serin")
+        return compare(self._lines(), self.manifests, namespace=self.namespace, name="serin")
+
+    def denied(self) -> list[str]:
+        """Say what the admission policies refused."""
+        messages = [event.get("responseStatus", {}).get("message", "") for event in self._events()]
+        return [message for message in messages if "ValidatingAdmissionPolicy" in message]
 
     def used(self, verb: str, resource: str) -> bool:
         """Tell whether it asked for this already, as far as the server wrote its log."""
-        with self.server.audit_log.open("rb") as log:
-            log.seek(self.log_begin)
-            events = [json.loads(line) for line in log if line.endswith(b"\n")]
-        account = f"system:serviceaccount:{self.namespace}:serin"
         return any(
             event["verb"] == verb
-            and event["user"]["username"] == account
             and event.get("objectRef", {}).get("resource") == resource
             and "subresource" not in event["objectRef"]
-            for event in events
+            for event in self._events()
         )
+
+    def _events(self) -> list[Object]:
+        account = f"system:serviceaccount:{self.namespace}:serin"
+        events = map(json.loads, self._lines())
+        return [event for event in events if event["user"]["username"] == account]
+
+    def _lines(self) -> list[str]:
+        with self.server.audit_log.open("rb") as log:
+            log.seek(self.log_begin)
+            return [line.decode() for line in log if line.endswith(b"\n")]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """An API server with the CRDs, and without any roles yet."""
+    """An API server with what its administrator applied: the kinds and the admission policies, and no roles of Serin's yet."""
     if lacking := missing() or ("" if program("kubectl") else "missing: kubectl"):
         pytest.skip(lacking)
-    own = [
-        crd for path in sorted((ROOT / "deploy/crd").glob("*.serin.dev.yaml")) for crd in documents(path.read_text())
-    ]
-    crds = [*istio_crds(), *own]
-    with running_api_server(tmp_path_factory.mktemp("rights"), crds=crds) as server:
+    with running_api_server(tmp_path_factory.mktemp("rights"), crds=istio_crds()) as server:
+        kubectl = Kubectl(server)
+        for part in ("crd", "admission"):
+            kubectl.done("apply", "-k", str(ROOT / "deploy" / part))
+        kubectl.done(
+            "wait", "--for=condition=Established", "crd/canarypolicies.serin.dev", "crd/canarydefaults.serin.dev"
+        )
+        kubectl.done("create", "namespace", "serin-system")  # where the probes would be
+        kubectl.until_guarded()
         yield server
 
 
@@ -238,4 +249,5 @@ async def test_the_roles_are_what_is_used(name: str, server: ApiServer, tmp_path
                 ]
                 assert [(hpa["spec"]["minReplicas"], read_reserve(hpa)) for hpa in autoscalers] == [(1, None)] * 2
         life.cancel()
+        assert account.denied() == []
         assert account.difference() == Difference(refused=frozenset(), missing=frozenset(), unused=frozenset())
