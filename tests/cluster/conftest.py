@@ -182,7 +182,7 @@ async def serin(bed: Bed, receiver: Receiver, components: tuple[str, ...], tmp_p
     """Serin, deployed, with replicas that run beside the cluster; none does yet. Its rights must do for all that they try."""
     deployment = await deploy(bed, tmp_path, components=components)
     audit = AuditLog(bed.places.audit_log)
-    replicas = Replicas(bed, issue_token=deployment.issue_token, receiver=receiver, directory=tmp_path)
+    replicas = Replicas(deployment, receiver=receiver)
     yield replicas
     await bed.heal()
     await replicas.close()

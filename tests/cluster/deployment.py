@@ -1,11 +1,12 @@
 """Serin as `kubectl apply -k` deploys it: its kinds, its account with its roles, and the policies that bound what it writes.
 
-All but the pods, whose image no kubelet here pulls: replicas run beside the cluster (`serin.py`), each with a token of the
-account, as each pod has one.
+All but the pods, whose image no kubelet here pulls: replicas run beside the cluster (`serin.py`), with the Deployment's
+arguments and environment, and each with a token of the account, as each pod has one.
 """
 
 import json
 import os
+import sys
 from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,10 +74,19 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Serin's, in the namespace and with the account's name of deploy/overlays/cluster. `folder` is for its kubeconfigs."""
+    """Serin's, as the API server has it.
+
+    Attributes
+    ----------
+    folder
+        For kubeconfigs and the replicas' logs.
+    command
+        What its container runs, with the interpreter of the tests; of options that are repeated after it, the last one counts.
+    """
 
     bed: Bed
     folder: Path
+    command: tuple[str, ...]
 
     async def issue_token(self, name: str) -> Token:
         """Make a token for one replica, and a kubeconfig with it."""
@@ -101,7 +111,10 @@ async def deploy(bed: Bed, folder: Path, *, components: Sequence[str] = ()) -> D
         return all_refused(await _said_of_probes(bed))
 
     await until(in_force, what="the admission policies are in force")
-    return Deployment(bed, folder)
+    found = await bed.get(NAMESPACE, "deployment/serin")
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    environment = [f"{entry['name']}={entry['value']}" for entry in container["env"]]
+    return Deployment(bed, folder, ("env", *environment, sys.executable, "-m", "analyzer", *container["args"]))
 
 
 def _write_overlay(folder: Path, components: Sequence[str]) -> Path:

@@ -4,10 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,8 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from analyzer.sandbox.child import Child
-from tests.cluster.bed.client import PATIENCE_S, Bed, until
-from tests.cluster.deployment import NAMESPACE, Token
+from tests.cluster.bed.client import PATIENCE_S, until
+from tests.cluster.deployment import NAMESPACE, Deployment, Token
 
 RECEIVER: Final = "oncall"
 
@@ -129,23 +127,12 @@ class Replica:
 
 
 class Replicas:
-    """All that run, and how to start more. `issue_token` gives each what it may do, by its name."""
+    """All that run, and how to start more."""
 
-    def __init__(
-        self,
-        bed: Bed,
-        *,
-        issue_token: Callable[[str], Awaitable[Token]],
-        receiver: Receiver,
-        directory: Path,
-        program: Sequence[str] = (sys.executable, "-m", "analyzer"),
-    ) -> None:
+    def __init__(self, deployment: Deployment, *, receiver: Receiver) -> None:
         self.running: list[Replica] = []
-        self._bed = bed
-        self._issue_token = issue_token
+        self._deployment = deployment
         self._receiver = receiver
-        self._directory = directory
-        self._program = program
         self._numbers = count()
 
     async def start(
@@ -169,10 +156,10 @@ class Replicas:
         """
         number = next(self._numbers)
         name, port = f"serin-{number}", free_port()
-        token = await self._issue_token(name)
+        token = await self._deployment.issue_token(name)
         options = {
             "--kubeconfig": str(token.kubeconfig),
-            "--prometheus": prometheus_url or self._bed.prometheus_url,
+            "--prometheus": prometheus_url or self._deployment.bed.prometheus_url,
             "--webhook": f"{RECEIVER}={self._receiver.url}",
             "--listen": f"127.0.0.1:{port}",
             "--instance": name,
@@ -180,8 +167,8 @@ class Replicas:
             "--lease-namespace": NAMESPACE,
             "--lease-duration": lease,
         }
-        argv = [*self._program, "run", *(part for pair in options.items() for part in pair), *extra]
-        child = await Child.start(name, argv, log=self._directory / f"{name}.log")
+        argv = [*self._deployment.command, *(part for pair in options.items() for part in pair), *extra]
+        child = await Child.start(name, argv, log=self._deployment.folder / f"{name}.log")
         replica = Replica(name, child=child, url=f"http://127.0.0.1:{port}", token=token)
         self.running.append(replica)
         await self._ready(replica)
@@ -197,7 +184,7 @@ class Replicas:
         async def answers() -> bool:
             replica.check()
             try:
-                async with self._bed.session.get(f"{replica.url}/healthz") as response:
+                async with self._deployment.bed.session.get(f"{replica.url}/healthz") as response:
                     return response.status == 200
             except aiohttp.ClientError:
                 return False

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from analyzer.policy.load import load_objects
 from analyzer.sandbox.scope import Job, beside
 from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed, KubectlFailed, trusting_session
@@ -31,7 +30,6 @@ from tests.cluster.eyes import Eyes
 from tests.cluster.serin import Receiver, Replicas
 from tests.cluster.shops import LENIENT, Shop, Shops
 
-DEPLOYMENT: Final = Path(__file__).parents[2] / "deploy" / "base" / "deployment.yaml"
 WARM_UP: Final = 0.25
 """Share of the time that is not looked at: caches fill, code is imported."""
 GROWTH: Final = 0.02
@@ -155,10 +153,7 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         bed = Bed(places, session)
         deployment = await deploy(bed, directory)
         receiver = await stack.enter_async_context(Receiver())
-        program = ["env", *_deployed_settings(), sys.executable, "-m", "analyzer"]
-        replicas = Replicas(
-            bed, issue_token=deployment.issue_token, receiver=receiver, directory=directory, program=program
-        )
+        replicas = Replicas(deployment, receiver=receiver)
         stack.push_async_callback(replicas.close)
         eyes = Eyes(Kube(session))
         await stack.enter_async_context(beside(eyes.jobs))
@@ -179,13 +174,6 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
             sys.stdout.flush()
             await asyncio.sleep(min(60.0, minutes * 60 / 40))
     return looks
-
-
-def _deployed_settings() -> list[str]:
-    """Give the settings of the allocator that Serin is deployed with, as `env` takes them."""
-    (deployment,) = load_objects([DEPLOYMENT])
-    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    return [f"{one['name']}={one['value']}" for one in variables if one["name"].startswith("MALLOC_")]
 
 
 def _releaser(shop: Shop, done: list[str]) -> Job:

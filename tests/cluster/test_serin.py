@@ -11,7 +11,7 @@ import pytest
 from analyzer.sandbox.child import ChildDied
 from tests.cluster.bed.client import Bed
 from tests.cluster.bed.places import Places
-from tests.cluster.deployment import Token
+from tests.cluster.deployment import Deployment, Token
 from tests.cluster.serin import Receiver, Replicas
 
 STANDIN = """
@@ -28,16 +28,19 @@ http.server.HTTPServer((host, int(port)), Handler).serve_forever()
 """
 
 
+class Undeployed(Deployment):
+    """Nothing behind it gives tokens."""
+
+    async def issue_token(self, name: str) -> Token:
+        return Token(self.folder / name, name)
+
+
 @pytest.fixture
 async def replicas(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Replicas]:
     async with aiohttp.ClientSession() as session:
-
-        async def issue_token(name: str) -> Token:
-            return Token(tmp_path / name, name)
-
         bed = Bed(Places(tmp_path, tmp_path), session)
-        program = (sys.executable, "-c", STANDIN)
-        replicas = Replicas(bed, issue_token=issue_token, receiver=receiver, directory=tmp_path, program=program)
+        deployment = Undeployed(bed, tmp_path, (sys.executable, "-c", STANDIN, "run"))
+        replicas = Replicas(deployment, receiver=receiver)
         yield replicas
         await replicas.close()
 
