@@ -494,12 +494,12 @@ async def test_requests_that_hang_do_not_keep_others_waiting(api: ScriptedApi, t
         return found()
 
     api.script = script
-    async with connect(Credentials(kubeconfig(tmp_path / "config", api.url)), timeout_s=60) as cluster:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-            patches = [group.create_task(cluster.patch(VS, PATCH)) for _ in range(AT_ONCE)]
-            await full.wait()
-            obj = await cluster.get(VS)
-            assert obj["metadata"]["name"] == "helloworld"
-            assert not any(patch.done() for patch in patches)
-            for patch in patches:
-                patch.cancel()
+    credentials = Credentials(kubeconfig(tmp_path / "config", api.url))
+    async with connect(credentials, timeout_s=60) as cluster, asyncio.timeout(30), asyncio.TaskGroup() as group:
+        patches = [group.create_task(cluster.patch(VS, PATCH)) for _ in range(AT_ONCE)]
+        await full.wait()
+        obj = await cluster.get(VS)
+        assert obj["metadata"]["name"] == "helloworld"
+        assert not any(patch.done() for patch in patches)
+        for patch in patches:
+            patch.cancel()
