@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PLAIN_DOWN, PLAIN_UP, PodUse, recommend
+from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PLAIN_DOWN, PLAIN_UP, PodUse, Rules, recommend
 from analyzer.policy.amounts import quantity
 from analyzer.policy.scaling import Surroundings, read_scaling, startup_s
 
@@ -200,15 +200,15 @@ def test_a_tolerance_of_nothing_is_none_and_each_direction_has_its_own() -> None
     assert not target.is_met(1.01)
 
 
-NOTHING: dict[str, Any] = {}
+def rules_of(**spec: Any) -> tuple[Rules, Rules]:
+    scaler = read_scaling(deployment(), [hpa(CPU, **spec)]).scaler
+    assert scaler is not None
+    return scaler.up, scaler.down
 
 
 def test_without_behaviour_the_controllers_own_limits_hold() -> None:
-    plain, written = (read_scaling(deployment(), [hpa(CPU, **spec)]).scaler for spec in (NOTHING, {"behavior": {}}))
-    assert plain is not None
-    assert written is not None
-    assert (plain.up, plain.down) == (PLAIN_UP, PLAIN_DOWN)
-    assert (written.up, written.down) == (DEFAULT_UP, DEFAULT_DOWN)
+    assert rules_of() == (PLAIN_UP, PLAIN_DOWN)
+    assert rules_of(behavior={}) == (DEFAULT_UP, DEFAULT_DOWN)
 
 
 def service(name: str, **selector: str) -> dict[str, Any]:
