@@ -244,6 +244,38 @@ async def test_retry_after_is_passed_on(cluster: KubeCluster, proxy: FaultProxy)
         assert error.retry_after_s == 7.0
 
 
+FORBIDDEN = 'virtualservices is forbidden: User "serin" cannot patch resource'
+
+
+@pytest.mark.parametrize("method", ALL)
+async def test_what_an_api_server_forbids_that_has_just_come_back_is_asked_again(
+    cluster: KubeCluster, api: ScriptedApi, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It serves before it has read its roles, and until then it knows of none."""
+    api.script = answers(lambda: status(403, FORBIDDEN, **VALID))
+    refused = WriteRefused if method in WRITES else ReadRefused
+    assert type(await failure(ALL[method], cluster)) is refused
+    proxy.add(Rule(name="restarts", fault=Fault.DROP))
+    await failure(ALL["get"], cluster)
+    proxy.remove()
+    error = await failure(ALL[method], cluster)
+    assert type(error) is ClusterUnavailable
+    assert "cannot patch resource" in str(error)
+    assert "just come back" in str(error)
+    monkeypatch.setattr("analyzer.adapters.kube.api._RETURNING_S", 0.0)  # as long as that is ago then
+    assert type(await failure(ALL[method], cluster)) is refused
+
+
+async def test_what_a_webhook_of_one_that_has_just_come_back_denies_is_denied(
+    cluster: KubeCluster, api: ScriptedApi, proxy: FaultProxy
+) -> None:
+    proxy.add(Rule(name="restarts", fault=Fault.DROP))
+    await failure(ALL["get"], cluster)
+    proxy.remove()
+    api.script = answers(lambda: status(403, 'admission webhook "v" denied the request: no', reason="Forbidden"))
+    assert type(await failure(ALL["patch"], cluster)) is WriteRefused
+
+
 # --- no answer, or half of one ----------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from analyzer.adapters.kube import failures
 from analyzer.adapters.kube.library import ApiClient, ApiException, ConfigException
-from analyzer.errors import ClusterUnavailable, WriteRefused
+from analyzer.errors import ClusterUnavailable, SerinError, WriteRefused
 from analyzer.ports import Kind, Object
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,8 @@ would be 100 handshakes, and some 300 kB of memory for each that is kept."""
 _PATIENCE_S: Final = 1.0
 """Whoever waited so long for others goes on beside them: requests that hang (in a webhook, say) are not everybody's trouble."""
 _WARNINGS_KEPT: Final = 50
+_RETURNING_S: Final = 30.0
+"""For so long after it last gave no answer, what the API server forbids is taken for what it does not know yet [s]."""
 
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, ApiException, HttpProcessingError)
 """What is raised instead of an answer; the last by aiohttp for a line without an end. (Answers of all codes are read by us.)"""
@@ -77,6 +79,7 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._silent_s = float("-inf")  # when there was no answer last, by the loop's clock
         self._warned: set[str] = set()
 
     async def ask(self, request: Request, *, timeout_s: float) -> Object:
@@ -109,13 +112,11 @@ class Api:
         try:
             body = await response.read()
         except NO_ANSWER as error:
-            raise failures.explain_no_answer(error, what=request.what, write=request.is_write) from error
+            raise self.no_answer(error, request) from error
         finally:
             response.close() if not response.content.at_eof() else response.release()
         if not 200 <= response.status < 300:
-            raise failures.explain_answer(
-                response.status, response.headers, body, what=request.what, write=request.is_write
-            )
+            raise self._no_success(response, body, request)
         self._warn(response)
         return _parse(body, request)
 
@@ -140,10 +141,31 @@ class Api:
                 _request_timeout=timeout,
             )
         except NO_ANSWER as error:
-            raise failures.explain_no_answer(error, what=request.what, write=request.is_write) from error
+            raise self.no_answer(error, request) from error
         except (ConfigException, OSError) as error:
             raise ClusterUnavailable(f"{request.what}: our credentials cannot be read: {error}") from error
         return response
+
+    async def error_of(self, response: aiohttp.ClientResponse, request: Request, *, timeout_s: float) -> SerinError:
+        """Read an answer that is no success, and return what it means."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                body = await response.read()
+        except NO_ANSWER as error:
+            return self.no_answer(error, request)
+        return self._no_success(response, body, request)
+
+    def no_answer(self, error: BaseException, request: Request) -> SerinError:
+        """Take note that there was none, and return what that means."""
+        self._silent_s = asyncio.get_running_loop().time()
+        return failures.explain_no_answer(error, what=request.what, write=request.is_write)
+
+    def _no_success(self, response: aiohttp.ClientResponse, body: bytes, request: Request) -> SerinError:
+        returned = asyncio.get_running_loop().time() - self._silent_s < _RETURNING_S
+        code, headers = response.status, response.headers
+        return failures.explain_answer(
+            code, headers, body, what=request.what, write=request.is_write, returned=returned
+        )
 
     def _warn(self, response: aiohttp.ClientResponse) -> None:
         """Log what the API server warns of, once each: a field that the CRD does not know, say, and that it dropped."""
@@ -169,13 +191,3 @@ def _parse(body: bytes, request: Request) -> Object:
     if not isinstance(obj, dict) or "metadata" not in obj:
         raise failures.explain_garbage(what=request.what, write=request.is_write)
     return obj
-
-
-async def read_error(response: aiohttp.ClientResponse, request: Request, *, timeout_s: float) -> Exception:
-    """Read an answer that is no stream, and return what it means."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await response.read()
-    except NO_ANSWER as error:
-        return failures.explain_no_answer(error, what=request.what, write=request.is_write)
-    return failures.explain_answer(response.status, response.headers, body, what=request.what, write=request.is_write)

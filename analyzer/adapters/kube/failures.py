@@ -60,16 +60,25 @@ def explain_garbage(*, what: str, write: bool) -> SerinError:
     return OutcomeUnknown(f"{problem}; the write may have been made") if write else ClusterUnavailable(problem)
 
 
-def explain_answer(code: int, headers: Mapping[str, str], body: bytes, *, what: str, write: bool) -> SerinError:
-    """Say what an answer other than 2xx means."""
+def explain_answer(
+    code: int, headers: Mapping[str, str], body: bytes, *, what: str, write: bool, returned: bool = False
+) -> SerinError:
+    """Say what an answer other than 2xx means; `returned`: as for `explain_status`."""
     status = _status_of(body)
     if status is None:
         return _explain_foreign(code, headers, body, what=what, write=write)
-    return explain_status({"code": code, **status}, what=what, write=write, retry_after_s=_retry_after_s(headers))
+    return explain_status(
+        {"code": code, **status}, what=what, write=write, retry_after_s=_retry_after_s(headers), returned=returned
+    )
 
 
-def explain_status(status: Status, *, what: str, write: bool, retry_after_s: float | None = None) -> SerinError:
-    """Say what the API server's own explanation means."""
+def explain_status(
+    status: Status, *, what: str, write: bool, retry_after_s: float | None = None, returned: bool = False
+) -> SerinError:
+    """Say what the API server's own explanation means.
+
+    `returned`: it did not answer a while ago. One that has just started forbids whatever roles allow, until it has read them.
+    """
     code = int(status.get("code") or 500)
     message = str(status.get("message") or "no message")
     text = f"{what}: {code}: {_short(message)}"
@@ -78,6 +87,17 @@ def explain_status(status: Status, *, what: str, write: bool, retry_after_s: flo
         return WriteRefused(text)
     if "failed calling webhook" in message:
         return AdmissionUnavailable(_webhook(text), retry_after_s=retry_after_s)
+    if code == 403 and returned:
+        return ClusterUnavailable(f"{text}; an API server that has just come back may not have read its roles yet")
+    if code == 422 and _does_not_apply(status):
+        return ConflictError(
+            f"{what}: 422: the object is not what the patch expects: a test in it failed, or a path in it leads "
+            "nowhere (the API server does not say which)"
+        )
+    return _explain_code(code, text, write=write, retry_after_s=retry_after_s)
+
+
+def _explain_code(code: int, text: str, *, write: bool, retry_after_s: float | None) -> SerinError:
     match code:
         case 401:
             return ClusterUnavailable(f"{text}; the token is wrong or has expired")
@@ -87,11 +107,6 @@ def explain_status(status: Status, *, what: str, write: bool, retry_after_s: flo
             return ConflictError(text)
         case 410:
             return WatchExpired(text)
-        case 422 if _does_not_apply(status):
-            return ConflictError(
-                f"{what}: 422: the object is not what the patch expects: a test in it failed, or a path in it leads "
-                "nowhere (the API server does not say which)"
-            )
         case 429 | 503:
             return ClusterUnavailable(text, retry_after_s=retry_after_s)
     if code >= 500:

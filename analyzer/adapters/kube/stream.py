@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 
 from analyzer.adapters.kube import failures
-from analyzer.adapters.kube.api import CONNECT_S, NO_ANSWER, Api, Request, read_error
+from analyzer.adapters.kube.api import CONNECT_S, NO_ANSWER, Api, Request
 from analyzer.ports import Change, ChangeType, Kind, Object
 
 _BEYOND_S: Final = 30.0
@@ -35,14 +35,14 @@ async def follow(
     response = await _begin(api, request, head_s=head_s, watch_s=watch_s)
     try:
         if response.status != 200:
-            raise await read_error(response, request, timeout_s=head_s)
+            raise await api.error_of(response, request, timeout_s=head_s)
         if response.content_type != "application/json":
             raise failures.explain_garbage(what=request.what, write=False)
         _keep_alive(response)
         async for line in response.content:
             yield _change(line, request, kind)
     except NO_ANSWER as error:
-        raise failures.explain_no_answer(error, what=request.what, write=False) from error
+        raise api.no_answer(error, request) from error
     finally:
         response.close()
 
@@ -55,7 +55,7 @@ async def _begin(api: Api, request: Request, *, head_s: float, watch_s: float) -
         async with asyncio.timeout(head_s):
             return await api.open(request, timeout=timeout)
     except TimeoutError as error:
-        raise failures.explain_no_answer(error, what=request.what, write=False) from error
+        raise api.no_answer(error, request) from error
 
 
 def _keep_alive(response: aiohttp.ClientResponse) -> None:
