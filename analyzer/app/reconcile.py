@@ -201,7 +201,8 @@ class Reconciler:
             self._capacity.take(answer.throughput, now_s=now_s)
         if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
             return None
-        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
+        fresh = answer is not None and answer.health.fresh
+        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s, fresh=fresh)
 
     async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""

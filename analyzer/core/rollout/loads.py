@@ -1,7 +1,7 @@
 """What requests the weights of all stages bring to a version: stages have routes of their own, and share the pods.
 
-What is counted is `moving` on the active stage's routes, and `…_elsewhere` on all others, with the weights as they are. So every
-other weight is reckoned from there.
+What is counted is `moving` on the active stage's routes, and `…_elsewhere` on all others, with the weights as they are. So
+every other weight is reckoned from there.
 """
 
 import math

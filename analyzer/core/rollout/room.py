@@ -161,9 +161,7 @@ def report(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None
     now = Load(capacity.moving, capacity.canary_elsewhere, weight)
     then = canary_load(capacity, state.weights, stage=last, others=wanted)
     at = wanted[last]
-    canary = replace(
-        report_version(capacity.canary, then, at=at, headroom=plan.headroom), load=now.at(weight)
-    )
+    canary = replace(report_version(capacity.canary, then, at=at, headroom=plan.headroom), load=now.at(weight))
     rest = Load(capacity.moving, capacity.stable_elsewhere, FULL - weight)
     stable = report_version(capacity.stable, rest, at=FULL, headroom=plan.headroom)
     if not asked:
@@ -184,7 +182,9 @@ def _passage(
     if not plan.capacity_gate or capacity is None:
         return wanted, Passage(Gate.OPEN, FULL, sure=False)
     if capacity.learning:
-        return state.weights, Passage(Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING, sure=False)
+        return state.weights, Passage(
+            Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING, sure=False
+        )
     reached, passage = state.weights, Passage(Gate.OPEN, FULL, sure=False)
     for stage, (now, new) in enumerate(zip(state.weights, wanted, strict=True)):
         load = canary_load(capacity, state.weights, stage=stage, others=reached)
