@@ -67,7 +67,8 @@ def order_of(
         canary_busy_at=busy_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
     if state.phase is Phase.ROLLING_BACK:
-        return order  # for how much traffic there is: it is judged no more
+        # It is judged no more; how much traffic there is, the newest intervals say.
+        return replace(order, demand=replace(order.demand, since_s=None))
     return replace(order, passed=_passed(order, plan, state, target.stages[:stage]))
 
 
@@ -130,7 +131,7 @@ def _routes(stage: StageTarget) -> frozenset[str] | None:
 
 def question_of(plan: RolloutPlan, state: RolloutState) -> str | None:
     """Return the key of the step that is being judged; None where nothing is, or the weights no longer fit the plan."""
-    if state.phase not in _READ or len(state.weights) != len(plan.stages):
+    if state.phase not in JUDGED or len(state.weights) != len(plan.stages):
         return None
     return step_of(plan, state).key
 

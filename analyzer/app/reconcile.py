@@ -34,7 +34,8 @@ from analyzer.core.rollout import (
     write_failed,
 )
 from analyzer.core.rollout.notices import close
-from analyzer.core.rollout.transitions import abort, break_off
+from analyzer.core.rollout.returning import abandon
+from analyzer.core.rollout.transitions import break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.policy.defaults import with_defaults
 from analyzer.policy.model import CapacityMode, OnDelete
@@ -366,9 +367,10 @@ class Reconciler:
             return True
         state = self._state
         live = await self._read_back(observed, state.canary)
-        if state.phase is not Phase.ROLLING_BACK:
+        if state.phase is not Phase.ROLLING_BACK or state.intent is None:
             message = f"{state.canary} was being judged when its policy was deleted"
-            state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
+            capacity = self._view_capacity(observed, state, None)
+            state = abandon(observed.plan, state, live, message=message, capacity=capacity)
             self._recorder.deleted(self._state, state, live, message=message, at=self._now())
         if state.intent is not None:
             fresh = self._observe(obj)

@@ -6,9 +6,9 @@ from analyzer.app.capacity import Throughput, severity_of
 from analyzer.core.rollout import HoldReason
 from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Ref
 from tests.app.loop import Loop
-from tests.app.model import NAMESPACE, SCRAPE_S, Behaviour
+from tests.app.model import NAMESPACE, POLICY, SCRAPE_S, Behaviour
 from tests.app.scaling import FULL
-from tests.app.test_capacity import JUDGE, known_to_carry, mesh_of, scaling_loop, weight
+from tests.app.test_capacity import JUDGE, known_to_carry, mesh_of, scaling_loop, shrunk, weight
 from tests.app.test_focus import focused
 
 
@@ -89,14 +89,41 @@ async def test_a_long_way_back_is_measured_out_by_the_traffic_of_the_moment() ->
     assert mesh.refused["v1"] == 0
 
 
-async def test_an_hpa_that_nobody_renews_teaches_nothing() -> None:
+async def test_an_hpa_that_nobody_renews_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its controller is down after a step: the old use set against the new load would make requests look cheap."""
     loop = scaling_loop()
     await loop.until(lambda: weight(loop) == 60, cycles=200)
     for _ in range(6):
         await loop.cycle()
-    mesh_of(loop)._scale = lambda _version: None  # type: ignore[method-assign]
+    monkeypatch.setattr(mesh_of(loop), "_scale", lambda _version: None)
     loop.mesh.set_weights(95, 5)
     for _ in range(30):
         await loop.cycle()
         assert 0.9 * FULL <= known_to_carry(loop) <= 1.05 * FULL
+
+
+async def deleted(loop: Loop) -> str:
+    """Delete the policy; return what its last alert says was done."""
+    loop.mesh.cluster.delete(POLICY)
+    life = loop.life or loop.begin_life()
+    await life.view.refresh()
+    assert await life.reconciler.abandon()
+    assert weight(loop) == 0
+    return life.reconciler.state.course
+
+
+async def test_a_policy_that_is_deleted_over_a_shrunk_version_says_what_its_one_step_does() -> None:
+    loop = scaling_loop()
+    await shrunk(loop)
+    said = await deleted(loop)
+    assert said.startswith("In one step, though v1's 1 ready pod carries 9")
+    assert said.endswith("a return in parts would be remembered nowhere, for the policy is gone.")
+
+
+async def test_a_policy_that_is_deleted_while_its_canary_goes_back_in_parts_leaves_nothing_behind() -> None:
+    loop = scaling_loop(startup_s=60.0)
+    loop.mesh.set_policy(judge={**JUDGE, "bake": "10m"})
+    await shrunk(loop)
+    mesh_of(loop).behaviours["v2"] = Behaviour(error_rate=0.2)
+    await loop.until(lambda: loop.phase == "RollingBack" and 0 < weight(loop) < 90, cycles=100)
+    await deleted(loop)

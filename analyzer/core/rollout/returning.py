@@ -4,15 +4,16 @@ from dataclasses import replace
 from typing import Final
 
 from analyzer.core.capacity import Severity, plan_giveback
+from analyzer.core.capacity.demand import pods_carry, saturates
 from analyzer.core.judge.types import Channel
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.loads import keep_share, returning_load
-from analyzer.core.rollout.model import CapacityView, RolloutState
+from analyzer.core.rollout.model import CapacityView, RolloutState, Weights
 from analyzer.core.rollout.notices import headline, tell_once
 from analyzer.core.rollout.phases import Phase
 from analyzer.core.rollout.plan import RolloutPlan
-from analyzer.core.rollout.transitions import urgency_of
-from analyzer.core.rollout.weights import same
+from analyzer.core.rollout.transitions import abort, intend, urgency_of
+from analyzer.core.rollout.weights import same, zero
 
 RETURNING: Final = "RollingBack"
 """Under this name people are told that the traffic goes back in parts."""
@@ -30,10 +31,7 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     if state.phase is not Phase.ROLLING_BACK or intent is None or capacity is None or not plan.capacity_gate:
         return state
     left_s = plan.return_within_s - state.returning_s
-    at_once = _at_once(state, capacity)
-    if at_once:
-        return replace(state, course=state.course or f"In one step, at once: {at_once}.")
-    if capacity.learning and RETURNING in state.told and left_s > 0.0:
+    if capacity.learning and RETURNING in state.told and left_s > 0.0 and not _at_once(state, capacity):
         return replace(state, intent=None)  # what an earlier life knew is known again within seconds
     severity = _worse(state.severity, _severity(state, capacity))
     state = replace(state, severity=severity)
@@ -41,8 +39,10 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     if load.weight <= 0.0:
         return state
     move = plan_giveback(capacity.stable, load, severity, left_s=left_s)
-    if not move.ramped:
-        return replace(state, course=state.course or f"In one step, {move.reason}.")
+    whatever = _at_once(state, capacity)
+    if not move.ramped or whatever:
+        reason = f"at once: {whatever}" if move.ramped else move.reason
+        return replace(state, course=state.course or f"In one step, {reason}.")
     state = replace(state, course=state.course or f"Step by step, {move.reason}.")
     after = keep_share(load, intent.before, move.weight)
     why = state.message.rstrip(".")
@@ -59,6 +59,32 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     if same(after, intent.before):
         return replace(told, intent=None)  # until more pods are ready
     return replace(told, intent=replace(intent, after=after))
+
+
+def abandon(
+    plan: RolloutPlan, state: RolloutState, live: Weights, *, message: str, capacity: CapacityView | None = None
+) -> RolloutState:
+    """Take the canary of a deleted policy back in one step, and say what that does to the stable version.
+
+    A return in parts would be remembered nowhere: should this process end, whoever leads next would find a split that belongs
+    to nobody. One that has begun is ended.
+    """
+    if state.phase is Phase.ROLLING_BACK:
+        gone = intend(state, live, zero(plan), reason=state.reason, message=state.message)
+    else:
+        gone = abort(plan, state, live, reason="PolicyDeleted", message=message)
+    if gone.intent is None:
+        return gone
+    most = None if capacity is None else saturates(capacity.stable)
+    if capacity is None or most is None:
+        return gone
+    load = returning_load(capacity, live)
+    whole = load.elsewhere + load.moving
+    if whole <= most:
+        return gone
+    carry = f"{pods_carry(capacity.stable, most)} of {whole:.4g}, and the rest fails until more are ready"
+    why = "a return in parts would be remembered nowhere, for the policy is gone"
+    return replace(gone, course=f"In one step, though {carry}: {why}.")
 
 
 def _at_once(state: RolloutState, capacity: CapacityView) -> str:

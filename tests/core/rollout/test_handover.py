@@ -19,7 +19,7 @@ from analyzer.core.rollout import (
 )
 from analyzer.core.rollout.weights import active_stage
 from tests.core.rollout.scenes import FRESH, PLAN, assessment, evidence, progressing, target
-from tests.core.rollout.test_room import version
+from tests.core.rollout.test_room import HPA, version
 
 STAGED = replace(PLAN, stages=(StagePlan("insiders", (50, 100)), StagePlan("primary", (60, 100))))
 RATES = (5.0, 195.0)
@@ -62,9 +62,7 @@ def test_a_stage_is_handed_over_as_far_as_pods_carry_the_next_one_too() -> None:
 def test_nobody_waits_at_zero_while_the_next_stage_has_no_pods() -> None:
     """A stage is whole only together with the next one's first requests: one per cent of them is too much here."""
     capacity = view((50.0, 0.0), rates=(5.0, 9000.0))
-    capacity = replace(
-        capacity, canary=replace(capacity.canary, scaler=replace(version("v2").scaler, max_replicas=500))
-    )
+    capacity = replace(capacity, canary=version("v2", scaler=replace(HPA, max_replicas=500)))
     after = step(progressing(50.0, 0.0), capacity)
     assert after.intent is not None
     assert after.intent.after == (99.0, 0.0)
