@@ -181,10 +181,9 @@ def _passage(
     """
     if not plan.capacity_gate or capacity is None:
         return wanted, Passage(Gate.OPEN, FULL, sure=False)
-    if capacity.learning:
-        return state.weights, Passage(
-            Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING, sure=False
-        )
+    scaler = capacity.canary.scaler
+    if capacity.learning and scaler is not None and scaler.metrics:
+        return state.weights, Passage(Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING)
     reached, passage = state.weights, Passage(Gate.OPEN, FULL, sure=False)
     for stage, (now, new) in enumerate(zip(state.weights, wanted, strict=True)):
         load = canary_load(capacity, state.weights, stage=stage, others=reached)
