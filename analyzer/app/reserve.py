@@ -19,6 +19,7 @@ from analyzer.core.capacity import Load, VersionCapacity, needed
 from analyzer.core.rollout import CapacityView, RolloutState, Urgency
 from analyzer.core.rollout.notices import tell_once, untell
 from analyzer.errors import LeadershipLost, SerinError
+from analyzer.policy.mesh import name_of
 from analyzer.policy.scaling import autoscalers_of
 from analyzer.ports import CANARY_POLICY, HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
 
@@ -196,11 +197,11 @@ async def keep_reserves(
     key = f"{policy.namespace}/{policy.name}"
     lost: Object | None = None
     autoscalers = cache.list(HORIZONTAL_POD_AUTOSCALER, policy.namespace)
-    own = [] if deployment is None else list(map(autoscaler_ref, autoscalers_of(deployment, autoscalers)))
+    own = set() if deployment is None else set(map(name_of, autoscalers_of(deployment, autoscalers)))
     for autoscaler in autoscalers:
         held = read_reserve(autoscaler)
         mine = held is not None and held.policy == key
-        if autoscaler_ref(autoscaler) in own:
+        if autoscaler["metadata"]["name"] in own:
             if mine and held is not None and autoscaler["spec"].get("minReplicas") != held.floor:
                 lost = autoscaler
             wanted = held.floor if floor is None and held is not None else floor
