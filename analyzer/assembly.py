@@ -182,6 +182,7 @@ def _leadership(
     cluster: Cluster, settings: Settings, *, clock: Clock, metrics: Metrics, cache: ClusterCache
 ) -> Leadership:
     if not settings.leader_elect or settings.dry_run:
+        metrics.set_leader(True)
         return Unopposed()
     return LeaseLeadership(
         cluster,
