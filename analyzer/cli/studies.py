@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from analyzer.cli.pipe import until_closed
+from analyzer.cli.shared import SerinNamespace
 from analyzer.policy.defaults import HOME
 
 
@@ -28,10 +29,6 @@ _Policy = Annotated[
         metavar="FILE",
         show_default=False,
     ),
-]
-_Home = Annotated[
-    str,
-    typer.Option("--serin-namespace", help="Where Serin runs: CanaryDefaults there are the cluster's.", metavar="NAME"),
 ]
 _Prometheus = Annotated[
     str | None, typer.Option(help="Read the past out of Prometheus.", metavar="URL", show_default=False)
@@ -60,7 +57,7 @@ def plan(
     latency_p99: Annotated[str | None, typer.Option(help="Of the stable version: 250ms", metavar="DURATION")] = None,
     pods: Annotated[int, typer.Option(help="Of the stable version.")] = 10,
     plot: Annotated[Path | None, typer.Option(help="Draw it too, as SVG.", metavar="FILE")] = None,
-    home: _Home = HOME,
+    home: SerinNamespace = HOME,
     output: _Out = Output.TABLE,
 ) -> None:
     """Simulate what a policy will do to releases of a service like yours, with the real judge and decision.
@@ -114,7 +111,7 @@ def replay(
     stable_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
     canary_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
     canary_since: Annotated[str | None, typer.Option(help="When the canary's pods began.", metavar="TIME")] = None,
-    home: _Home = HOME,
+    home: SerinNamespace = HOME,
     trace: Annotated[
         bool | None, typer.Option("--trace/--no-trace", help="Show each interval. [default: for a single rollout]")
     ] = None,
@@ -170,7 +167,7 @@ def calibrate(
     to_time: Annotated[str, typer.Option("--to", help="End of that past.", metavar="TIME")] = "0s",
     rollouts: Annotated[int, typer.Option(help="How many pseudo-rollouts.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed draws the same ones.")] = 1,
-    home: _Home = HOME,
+    home: SerinNamespace = HOME,
     output: _Out = Output.TABLE,
 ) -> None:
     """Let your stable pods play the canary, to see how often this policy would have rolled back a harmless release.
