@@ -16,7 +16,7 @@ from analyzer.app.observe import Observed, defaults_of, observe
 from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
-from analyzer.app.reserve import floor_for, keep_reserves
+from analyzer.app.reserve import floor_for, keep_reserves, tell_lost
 from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, seen_in, take_in, telemetry_now
 from analyzer.app.status import read_status, stamp_notices, timestamp
 from analyzer.app.target import ObservedTarget, shares
@@ -159,7 +159,7 @@ class Reconciler:
             obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
             self._failures = 0
-        await self._keep_reserve(observed, state, capacity)
+        state = await self._keep_reserve(observed, state, capacity)
         failure = await self._finish(obj, state, observed)
         order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
@@ -203,10 +203,12 @@ class Reconciler:
             return None
         return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
 
-    async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
+    async def _keep_reserve(
+        self, observed: Observed, state: RolloutState, capacity: CapacityView | None
+    ) -> RolloutState:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
         if self._services.dry_run:
-            return
+            return state
         wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
@@ -214,11 +216,15 @@ class Reconciler:
         linger = wanted and state.phase is not Phase.PROMOTED
         cache, now_s = self._services.cache, self._services.clock.now_s()
         try:
-            await keep_reserves(cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s, linger=linger)
+            lost = await keep_reserves(
+                cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s, linger=linger
+            )
         except LeadershipLost:
             raise
         except SerinError as error:
             log.warning("reserve not written", policy=self.key, error=str(error))
+            return state
+        return tell_lost(state, lost) if held is not None else state
 
     def _now(self) -> str:
         return timestamp(self._services.clock.now_s())

@@ -12,7 +12,7 @@ from analyzer.ports import Alert
 from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.scaling import ScalingMesh
-from tests.app.test_capacity import JUDGE, STAGES, mesh_of, shrunk
+from tests.app.test_capacity import JUDGE, STAGES, change_floor, floor_of, mesh_of, shrunk
 from tests.app.test_focus import INSIDERS, focused, weights
 from tests.app.test_requests import ask
 from tests.app.test_turns import QUICK
@@ -279,6 +279,18 @@ async def never_fits() -> list[Alert]:
     return await until_told(loop, "CapacityNeverFits")
 
 
+async def reserve_lost() -> list[Alert]:
+    mesh = ScalingMesh(clock=ManualClock(wall_s=NIGHT_S))
+    mesh.set_policy(stages=STAGES, judge=JUDGE, capacity={"mode": "reserve"}, alerts=["oncall"])
+    mesh.set_weights(90, 10)
+    loop = Loop(mesh)
+    await loop.until(lambda: floor_of(loop) == 5, cycles=100)
+    change_floor(loop, 1)
+    await until_told(loop, "ReserveLost")
+    change_floor(loop, 5)
+    return await until(loop, lambda: not loop.state.told)
+
+
 async def policy_broken() -> list[Alert]:
     loop = night(**PATIENT)
     await steady(loop)
@@ -341,6 +353,7 @@ SCENES: dict[str, Scene] = {
     "aborted": aborted,
     "weights not in effect": sample_ratio,
     "capacity never fits": never_fits,
+    "reserve taken back": reserve_lost,
     "policy broken": policy_broken,
     "route renamed": route_renamed,
     "observed, would roll back": would_roll_back,

@@ -107,6 +107,34 @@ async def test_a_short_window_and_a_missing_request_are_told_before_a_release(me
     assert [f.code for f in await linted(mesh.cluster)] == [Code.SCALE_DOWN_WINDOW, Code.NO_CPU_REQUEST]
 
 
+async def test_an_hpa_of_one_container_does_not_ask_what_the_others_request(mesh: ScalingMesh) -> None:
+    deployment = mesh.deployment("v2")
+    deployment["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "proxy:1"})
+    mesh.cluster.apply(deployment)
+    assert [f.code for f in await linted(mesh.cluster)] == [Code.NO_CPU_REQUEST]
+    target = {"type": "Utilization", "averageUtilization": 50}
+    body = {"name": "cpu", "container": "helloworld", "target": target}
+    change(mesh, HPA_V2, metrics=[{"type": "ContainerResource", "containerResource": body}])
+    assert await linted(mesh.cluster) == []
+    body["container"] = "proxy"
+    change(mesh, HPA_V2, metrics=[{"type": "ContainerResource", "containerResource": body}])
+    (line,) = said(await linted(mesh.cluster))
+    assert "SRN403 container proxy of Deployment helloworld-v2 requests no CPU" in line
+
+
+@pytest.mark.parametrize(("percent", "limit", "told"), [(90, None, 0), (91, None, 1), (91, "1", 0), (95, "500m", 1)])
+async def test_a_target_is_too_high_where_pods_are_full_before_their_hpa_grows(
+    mesh: ScalingMesh, percent: int, limit: str | None, told: int
+) -> None:
+    deployment = mesh.deployment("v2")
+    if limit is not None:
+        deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = {"cpu": limit}
+        mesh.cluster.apply(deployment)
+    target = {"type": "Utilization", "averageUtilization": percent}
+    change(mesh, HPA_V2, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
+    assert [f.code for f in await linted(mesh.cluster)] == [Code.TARGET_TOO_HIGH] * told
+
+
 async def test_one_hpa_for_both_is_one_for_one(mesh: ScalingMesh) -> None:
     class WithoutOne(MemoryCluster):
         async def list(self, kind: Kind, *, namespace: str | None = None) -> Listing:
