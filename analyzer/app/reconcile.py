@@ -34,7 +34,8 @@ from analyzer.core.rollout import (
     write_failed,
 )
 from analyzer.core.rollout.notices import close
-from analyzer.core.rollout.transitions import abort, break_off
+from analyzer.core.rollout.returning import abandon
+from analyzer.core.rollout.transitions import break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.policy.defaults import with_defaults
 from analyzer.policy.model import CapacityMode, OnDelete
@@ -201,7 +202,8 @@ class Reconciler:
             self._capacity.take(answer.throughput, now_s=now_s)
         if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
             return None
-        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
+        fresh = answer is not None and answer.health.fresh
+        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s, fresh=fresh)
 
     async def _keep_reserve(
         self, observed: Observed, state: RolloutState, capacity: CapacityView | None
@@ -371,9 +373,10 @@ class Reconciler:
             return True
         state = self._state
         live = await self._read_back(observed, state.canary)
-        if state.phase is not Phase.ROLLING_BACK:
+        if state.phase is not Phase.ROLLING_BACK or state.intent is None:
             message = f"{state.canary} was being judged when its policy was deleted"
-            state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
+            capacity = self._view_capacity(observed, state, None)
+            state = abandon(observed.plan, state, live, message=message, capacity=capacity)
             self._recorder.deleted(self._state, state, live, message=message, at=self._now())
         if state.intent is not None:
             fresh = self._observe(obj)

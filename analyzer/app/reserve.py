@@ -93,7 +93,8 @@ def floor_for(capacity: CapacityView | None) -> int | None:
     if capacity is None or capacity.stable.scaler is None:
         return None
     stable: VersionCapacity = capacity.stable
-    load = Load(capacity.moving, elsewhere=capacity.stable_elsewhere)
+    # What stages before this one gave the canary comes back with the rest.
+    load = Load(capacity.moving, elsewhere=capacity.stable_elsewhere + capacity.canary_elsewhere)
     need = needed(stable, load.at(100.0))
     return None if need is None else min(need, capacity.stable.scaler.max_replicas)
 

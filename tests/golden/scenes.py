@@ -13,6 +13,7 @@ from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.scaling import ScalingMesh
 from tests.app.test_capacity import JUDGE, STAGES, change_floor, floor_of, mesh_of, shrunk
+from tests.app.test_focus import INSIDERS, focused, weights
 from tests.app.test_requests import ask
 from tests.app.test_turns import QUICK
 from tests.fakes import ManualClock
@@ -110,6 +111,17 @@ async def by_limit() -> list[Alert]:
     loop = night(judge={**QUICK["judge"], "limits": {"errorRate": "5%"}})
     loop.mesh.behaviours = {"v1": Behaviour(error_rate=0.08), "v2": Behaviour(error_rate=0.08)}
     return await until(loop, lambda: loop.phase == "RolledBack")
+
+
+async def by_limit_where_everybody_has_it() -> list[Alert]:
+    """Users of a stage that is through are hurt: nobody of them has the stable version, and the others see nothing."""
+    mesh = focused(clock=ManualClock(wall_s=NIGHT_S))
+    judge = {**QUICK["judge"], "limits": {"errorRate": "5%"}}
+    mesh.set_policy(judge=judge, alerts=["oncall"])
+    loop = Loop(mesh)
+    await loop.until(lambda: weights(mesh) == (100, 10) and loop.state.evidence is not None)
+    mesh.audiences[INSIDERS].behaviours["v2"] = Behaviour(error_rate=0.3)
+    return [alert for alert in await until(loop, lambda: loop.phase == "RolledBack") if alert.reason == "RolledBack"]
 
 
 async def canary_unavailable() -> list[Alert]:
@@ -324,6 +336,7 @@ SCENES: dict[str, Scene] = {
     "rolled back, latency": by_latency,
     "rolled back, requests that never end": by_completions,
     "rolled back, absolute limit": by_limit,
+    "rolled back, absolute limit where everybody has it": by_limit_where_everybody_has_it,
     "rolled back, canary unavailable": canary_unavailable,
     "rolled back, canary never ready": canary_not_ready,
     "rolled back, canary changed": canary_changed,

@@ -1,13 +1,19 @@
 """`serin lint --cluster`: the same checks, with what is in a cluster beside the files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from analyzer.adapters import kube
 from analyzer.adapters.memory import MemoryCluster
+from analyzer.cli import app
 from analyzer.cli.live import list_objects
+from analyzer.errors import ReadRefused
+from analyzer.policy.defaults import HOME
 from analyzer.policy.findings import Code, Finding, has_errors
 from analyzer.policy.lint import lint_files
 from analyzer.policy.load import load_objects
@@ -22,7 +28,7 @@ HPA_V2 = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "helloworld-v2")
 
 
 async def linted(cluster: Cluster, *paths: Path, namespace: str | None = None) -> list[Finding]:
-    objects = await list_objects(cluster, [namespace or NAMESPACE])
+    objects = await list_objects(cluster, [namespace or NAMESPACE], command="lint")
     return lint_files(paths or [POLICY], namespace=namespace, list_objects=lambda _: objects)
 
 
@@ -198,3 +204,27 @@ def test_the_cluster_is_asked_for_the_namespaces_of_the_policies_alone(tmp_path:
 
     lint_files([tmp_path], list_objects=none)
     assert asked == ["helloworld", "other"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["lint", "--cluster", str(POLICY)], ["init", "helloworld", "-n", NAMESPACE]],
+    ids=lambda command: command[0],
+)
+def test_who_may_not_read_the_clusters_defaults_is_told_by_the_command_that_ran(
+    mesh: ScalingMesh, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    class WithoutHome(MemoryCluster):
+        async def list(self, kind: Kind, *, namespace: str | None = None) -> Listing:
+            if namespace == HOME:
+                raise ReadRefused("list: 403: canarydefaults is forbidden")
+            return await mesh.cluster.list(kind, namespace=namespace)
+
+    @asynccontextmanager
+    async def connect(_credentials: object) -> AsyncIterator[Cluster]:
+        yield WithoutHome(ManualClock())
+
+    monkeypatch.setattr(kube, "connect", connect)
+    said = CliRunner().invoke(app, command).stderr
+    assert " in in " not in said
+    assert said.startswith(f"serin {command[0]}: without the cluster's CanaryDefaults: list: 403")
