@@ -51,7 +51,7 @@ async def progressing() -> Loop:
 
 
 async def suspicious() -> Loop:
-    return await run(Loop(mesh(bad=0.025)), 7)
+    return await run(Loop(mesh(bad=0.025), checkpoint_s=0.0), 7)
 
 
 async def blind() -> Loop:
@@ -92,7 +92,7 @@ async def default_suspends() -> Loop:
 
 
 async def baking() -> Loop:
-    loop = Loop(mesh(rate=1000.0))
+    loop = Loop(mesh(rate=1000.0), checkpoint_s=0.0)
     await loop.until(lambda: loop.phase == "Baking")
     return await run(loop, 5)
 
