@@ -175,3 +175,9 @@ def test_an_older_definition_drops_nothing_of_a_newer_status() -> None:
         if "properties" in node:
             assert node["x-kubernetes-preserve-unknown-fields"] is True, path
         assert "enum" not in node, path
+
+
+def test_each_condition_that_is_written_is_explained() -> None:
+    condition = whole()["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]
+    for written in full_status()["conditions"]:
+        assert f"{written['type']} (" in condition["description"]

@@ -87,9 +87,14 @@ def _capacity(text: str) -> Schema:
     )
 
 
+# No `Reconciling`: until a change of the policy was seen `observedGeneration` says so, which kstatus looks at first.
 _CONDITION: Final = _object(
     "One condition.",
-    type={"type": "string", "description": "Ready (the policy is accepted and enforced), Promoted or Held."},
+    type={
+        "type": "string",
+        "description": "Ready (the policy is accepted and enforced), Stalled (it is not, until somebody mends it), "
+        "Promoted (the canary has all traffic) or Held (nothing moves forward).",
+    },
     status=_text("True, False or Unknown."),
     reason=_text("In one word."),
     message=_text("For people."),
