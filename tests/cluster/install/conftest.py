@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.api.apiserver import BINARIES, istio_crds, missing, running_api_server
 from tests.cluster.install.installed import ROOT, Kubectl, documents, eventually, program
-from tests.cluster.install.readers import Readers, build
+from tests.cluster.install.reading import Readers
 
 FOLDER = Path(__file__).parent
 
@@ -45,8 +45,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="session")
-def readers(tmp_path_factory: pytest.TempPathFactory) -> Readers:
+def readers() -> Readers:
     """What GitOps tools read objects with."""
-    if program("go") is None:
-        pytest.skip("missing: go")
-    return build(tmp_path_factory.mktemp("readers"))
+    if not (BINARIES / "readers").exists():
+        pytest.skip(f"missing in {BINARIES}: readers: make cluster-build")
+    return Readers()

@@ -13,7 +13,7 @@ from analyzer.core.rollout import Phase, RolloutState
 from analyzer.policy.findings import Finding, Severity, has_errors
 from analyzer.policy.lint import lint_files
 from tests.cluster.install.installed import ROOT, Kubectl, eventually
-from tests.cluster.install.readers import KStatus, Readers
+from tests.cluster.install.reading import KStatus, Readers
 from tests.deploy.test_crd import full_status
 
 KUBECTL_READS_OTHERWISE = {

@@ -12,7 +12,7 @@ from analyzer.core.rollout import Hold, HoldReason, Phase, RolloutState
 from analyzer.policy.crd import crd
 from analyzer.ports import VIRTUAL_SERVICE, Ref
 from tests.cluster.install.installed import Kubectl
-from tests.cluster.install.readers import KStatus, Readers
+from tests.cluster.install.reading import KStatus, Readers
 from tests.deploy.raw import one
 
 Object = dict[str, Any]

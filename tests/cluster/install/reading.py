@@ -1,15 +1,12 @@
-"""How GitOps tools read objects, by their own packages: a small Go program (gitops/)."""
+"""How GitOps tools read objects, by their own packages: a small Go program (readers/)."""
 
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-SOURCE: Final = Path(__file__).parent / "gitops"
-BUILD_S: Final = 900  # with nothing built yet, on a busy machine; about one minute otherwise
+from tests.cluster.api.apiserver import BINARIES
 
 Object = dict[str, Any]
 
@@ -23,11 +20,8 @@ class KStatus(StrEnum):
     TERMINATING = "Terminating"
 
 
-@dataclass(frozen=True)
 class Readers:
     """The program."""
-
-    program: Path
 
     def kstatus(self, objects: Sequence[Object]) -> list[KStatus]:
         """Read objects as Flux does without expressions, and all others who wait by kstatus."""
@@ -45,15 +39,8 @@ class Readers:
 
     def _ask(self, objects: Sequence[Object], *arguments: str) -> Any:
         text = json.dumps(list(objects))
-        done = subprocess.run([self.program, *arguments], input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [BINARIES / "readers", *arguments], input=text, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
-
-
-def build(folder: Path) -> Readers:
-    """Build it; Go keeps what it built before."""
-    program = folder / "gitops"
-    command = ["go", "build", "-trimpath", "-o", str(program), "."]
-    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=BUILD_S, check=False)
-    assert done.returncode == 0, done.stderr
-    return Readers(program)

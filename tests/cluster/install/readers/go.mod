@@ -1,5 +1,5 @@
 // What GitOps tools read objects with: kstatus (Flux, and all who wait), CEL as Flux has it, and Argo CD's jq.
-module serin.dev/tests/gitops
+module serin.dev/tests/readers
 
 go 1.26.0
 

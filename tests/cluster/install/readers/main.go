@@ -1,8 +1,8 @@
 // Reads objects as GitOps tools do, with their own packages: one JSON document in, one out.
 //
-//	gitops kstatus                                    [object…] -> [status…]
-//	gitops cel EXPRESSION…                            [object…] -> [[true or false…]…], each expression of each object
-//	gitops jq PATH…                                   [object…] -> [object…], with the paths deleted
+//	readers kstatus                                    [object…] -> [status…]
+//	readers cel EXPRESSION…                            [object…] -> [[true or false…]…], each expression of each object
+//	readers jq PATH…                                   [object…] -> [object…], with the paths deleted
 package main
 
 import (
