@@ -16,8 +16,8 @@ from analyzer.app.view import ClusterView
 from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit
 from analyzer.core.judge.types import Interval
 from analyzer.core.rollout import CapacityView, RolloutState, Weights
-from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, read_scaling, startup_s
-from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Ref
+from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, read_scaling, startup_s
+from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SERVICE, Ref
 
 RECENT_S: Final = 30.0
 """Load and severity are those of this time: long enough for a rate, short enough to be of now."""
@@ -155,7 +155,12 @@ class CapacityBook:
         deployment = None if workload is None else cache.get(Ref(DEPLOYMENT, namespace, workload.deployment))
         if deployment is None:
             return Scaling(None, unknown=f"{version} has no Deployment")
-        return read_scaling(deployment, cache.list(HORIZONTAL_POD_AUTOSCALER, namespace))
+        around = Surroundings(
+            pods=pods_of(cache, namespace, workload),
+            services=cache.list(SERVICE, namespace),
+            deployments=cache.list(DEPLOYMENT, namespace),
+        )
+        return read_scaling(deployment, cache.list(HORIZONTAL_POD_AUTOSCALER, namespace), around)
 
     def _learn(self, target: ObservedTarget, version: str, scaling: Scaling, rates: Sequence[float]) -> None:
         ready, weights, now_s = target.pods[version].ready, target.view.shares[version], self._recent[-1].end_s

@@ -1,7 +1,8 @@
 """Telemetry and judgement for all rollouts at once.
 
 Policies have a task each; the telemetry store must not have a query each. So their orders are collected and answered together,
-once per period: one read, one pass of the ledger, one call of the judge, however many rollouts are in flight.
+once per period and just after a scrape: one read, one pass of the ledger, one call of the judge, however many rollouts are
+in flight.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import structlog
 
+from analyzer.app import pace
 from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
 from analyzer.app.beginners import Beginners
 from analyzer.app.capacity import throughput
@@ -42,7 +44,7 @@ class Judging:
     telemetry, clock, metrics
         Ports and our own metrics.
     period_s
-        Time between two answers [s].
+        Time between two answers, about [s]: they come when a scrape is new, as `pace` says.
     call_timeout_s
         What one read of telemetry may take [s].
     settle_s
@@ -101,13 +103,21 @@ class Judging:
         while True:
             await self._ordered.wait()
             await asyncio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
-            due_s = self._clock.monotonic_s() + self._period_s
+            began_s = self._clock.monotonic_s()
             self._ordered.clear()
             waiting, self._orders = self._orders, {}
             waiting = self._beginners.set_aside(waiting)
             answers = await self.answer([order for order, _ in waiting.values()])
+            due_s = began_s + self._wait_s(answers)
             for (_, deliver), answer in zip(waiting.values(), answers, strict=True):
                 deliver(answer)
+
+    def _wait_s(self, answers: Sequence[JudgeAnswer]) -> float:
+        """Tell how long after the read that brought these answers the next is made [s]."""
+        now_s = max((answer.health.now_s for answer in answers if answer.health.now_s is not None), default=None)
+        if now_s is None:
+            return self._period_s
+        return pace.wait_s(pace.beats(answers), now_s=now_s, period_s=self._period_s, settle_s=self._settle_s)
 
     async def learn(self, orders: Sequence[JudgeOrder]) -> None:
         """Let rollouts that begin learn now. `run` does it by itself."""

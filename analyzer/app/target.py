@@ -241,6 +241,9 @@ def _selected(pod: Object, labels: Mapping[str, str]) -> bool:
 
 
 def _is_ready(pod: Object) -> bool:
+    """Tell whether a pod can answer: one that is going says that it is ready to the end, and gets no new requests."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
     conditions: list[dict[str, Any]] = (pod.get("status") or {}).get("conditions") or []
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 

@@ -1,36 +1,27 @@
 """What a HorizontalPodAutoscaler scales by, read for forecasts: targets, bounds, behaviour, and what its metrics show now.
 
-Pure functions over objects as the API server writes them (autoscaling/v2). What cannot be mapped to requests (External
-metrics, as KEDA makes them; Object metrics with a total as their target) is named, never guessed at.
+Pure functions over objects as the API server writes them (autoscaling/v2). What cannot be mapped to the requests of one
+version is named, never guessed at: External metrics, as KEDA makes them; Object metrics with a total as their target,
+and those of an object that both versions share, which no weight changes.
 """
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 from typing import Any, Final
 
 from analyzer.core.capacity.demand import Metric, Scaler
-from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, TOLERANCE, Target, parse_rules
+from analyzer.core.capacity.hpa import TOLERANCE, Target, parse_behaviour
+from analyzer.policy.amounts import quantity
+from analyzer.policy.cpu import PodCpu, is_counted, pod_cpu
 from analyzer.policy.mesh import Object, get_map, get_maps, name_of
 
-_QUANTITY: Final = re.compile(
-    r"(?P<number>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(?P<suffix>n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?"
-)
-_SUFFIXES: Final = {
-    **{
-        suffix: 10.0**power
-        for suffix, power in zip(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), range(-9, 21, 3), strict=True)
-    },
-    **{
-        suffix: 2.0**power
-        for suffix, power in zip(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), range(10, 70, 10), strict=True)
-    },
-}
 _MILLI: Final = 1000.0
 USUAL_STARTUP_S: Final = 30.0
+
+MOST_STARTUP_S: Final = 600.0
+"""A Deployment whose pods take longer has failed (`progressDeadlineSeconds`, by default): such a pod was unready once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,24 @@ class Scaling:
     unknown: str = ""
 
 
-def read_scaling(deployment: Object, autoscalers: Iterable[Object]) -> Scaling:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else has to be known of a version to understand its HPA.
+
+    Attributes
+    ----------
+    pods
+        Its pods; empty where nobody looked.
+    services, deployments
+        Those of its namespace.
+    """
+
+    pods: Sequence[Object] = ()
+    services: Sequence[Object] = ()
+    deployments: Sequence[Object] = ()
+
+
+def read_scaling(deployment: Object, autoscalers: Iterable[Object], around: Surroundings | None = None) -> Scaling:
     """Find and read the HPA of a Deployment."""
     name = name_of(deployment)
     own = autoscalers_of(name, autoscalers)
@@ -63,7 +71,7 @@ def read_scaling(deployment: Object, autoscalers: Iterable[Object]) -> Scaling:
         return Scaling(None, unknown=f"HorizontalPodAutoscalers {names} both scale Deployment {name}: neither works")
     if get_map(deployment, "spec").get("replicas") == 0:
         return Scaling(None, unknown=f"Deployment {name} has no replicas, which switches {name_of(own[0])} off")
-    return _read(own[0], deployment)
+    return _read(own[0], deployment, around or Surroundings())
 
 
 def autoscalers_of(deployment: str, autoscalers: Iterable[Object]) -> list[Object]:
@@ -72,28 +80,30 @@ def autoscalers_of(deployment: str, autoscalers: Iterable[Object]) -> list[Objec
     return [a for a, ref in targets if ref.get("kind", "Deployment") == "Deployment" and ref.get("name") == deployment]
 
 
-def _read(autoscaler: Object, deployment: Object) -> Scaling:
+def _read(autoscaler: Object, deployment: Object, around: Surroundings) -> Scaling:
     spec = get_map(autoscaler, "spec")
-    behaviour = get_map(spec, "behavior")
-    found = [_metric(metric, deployment, behaviour) for metric in _metrics(spec)]
+    behaviour = spec.get("behavior") if isinstance(spec.get("behavior"), Mapping) else None
+    shown = {_parts(metric)[2]: metric for metric in get_maps(autoscaler, "status", "currentMetrics")}
+    wished = _tolerances(behaviour)
+    found = [_metric(m, deployment, around, wished=wished, shown=shown.get(_parts(m)[2])) for m in _metrics(spec)]
     metrics = [m for m in found if isinstance(m, Metric)]
     unknown = tuple(m for m in found if isinstance(m, str))
+    up, down = parse_behaviour(behaviour)
     scaler = Scaler(
         name=name_of(autoscaler),
         min_replicas=int(spec.get("minReplicas", 1)),
         max_replicas=int(spec.get("maxReplicas", 1)),
         metrics=tuple(metrics),
-        up=parse_rules(get_map(behaviour, "scaleUp"), default=DEFAULT_UP),
-        down=parse_rules(get_map(behaviour, "scaleDown"), default=DEFAULT_DOWN),
+        up=up,
+        down=down,
         unknown=unknown,
     )
-    now = dict(_current(autoscaler))
     why = (
         ""
         if metrics
         else f"{name_of(autoscaler)} scales by {', '.join(unknown) or 'nothing'}, which says nothing of requests"
     )
-    return Scaling(scaler, use=tuple(now.get(metric.name) for metric in metrics), unknown=why)
+    return Scaling(scaler, use=tuple(_use(shown.get(metric.name)) for metric in metrics), unknown=why)
 
 
 def _metrics(spec: Object) -> list[Object]:
@@ -102,42 +112,70 @@ def _metrics(spec: Object) -> list[Object]:
     return get_maps(spec, "metrics") or [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}]
 
 
-def _metric(metric: Object, deployment: Object, behaviour: Object) -> Metric | str:
+def _tolerances(behaviour: Object | None) -> Target:
+    """Read both tolerances, into a target whose other values mean nothing yet."""
+    up, down = (quantity(get_map(behaviour, side).get("tolerance")) for side in ("scaleUp", "scaleDown"))
+    return Target(1.0, tolerance=TOLERANCE if up is None else up, tolerance_down=TOLERANCE if down is None else down)
+
+
+def _metric(
+    metric: Object, deployment: Object, around: Surroundings, *, wished: Target, shown: Object | None
+) -> Metric | str:
     """Read one metric; the name of one that cannot be used."""
     kind, body, name = _parts(metric)
     target = get_map(body, "target")
-    tolerance = quantity(get_map(behaviour, "scaleUp").get("tolerance")) or TOLERANCE
     if kind in {"Resource", "ContainerResource"}:
         if body.get("name") != "cpu":
             return name  # memory does not follow the requests of the moment
-        request = _request(deployment, resource=str(body.get("name")), container=body.get("container"))
-        return _resource(name, target, request=request, tolerance=tolerance)
+        now = None if shown is None else get_map(_parts(shown)[1], "current")
+        cpu = pod_cpu(deployment, around.pods, container=body.get("container"), shown=now)
+        return _resource(name, target, cpu, wished=wished)
     average = quantity(target.get("averageValue"))
-    if kind in {"Pods", "Object"} and average:
-        return Metric.without_limit(name, Target(average, tolerance=tolerance))
+    if kind == "Pods" and average:
+        return Metric.without_limit(name, replace(wished, per_pod=average))
+    if kind == "Object" and average:
+        described = get_map(body, "describedObject")
+        if not _is_own(described, deployment, around):
+            return f"{name} of {described.get('kind')} {described.get('name')} (not {name_of(deployment)}'s alone)"
+        return Metric.without_limit(name, replace(wished, per_pod=average, total=True))
     return name
 
 
-def _resource(name: str, target: Object, *, request: float | None, tolerance: float) -> Metric | str:
+def _resource(name: str, target: Object, cpu: PodCpu | None, *, wished: Target) -> Metric | str:
     utilisation, average = target.get("averageUtilization"), quantity(target.get("averageValue"))
-    if isinstance(utilisation, int) and request:
-        return Metric(
-            name,
-            Target(request * utilisation / 100, request, tolerance),
-            saturation=max(request, request * utilisation / 100),
-        )
-    if average:
-        return Metric.without_limit(name, Target(average * _MILLI, tolerance=tolerance), known=request or 0.0)
-    return f"{name} without a request"
+    if isinstance(utilisation, int) and cpu is not None:
+        asked = replace(wished, per_pod=cpu.request * utilisation / 100, request=cpu.request)
+    elif average:
+        asked = replace(wished, per_pod=average * _MILLI)
+    else:
+        return f"{name} without a request"
+    if cpu is None:
+        return Metric.without_limit(name, asked)
+    return Metric.of_cpu(name, asked, request=cpu.request, usual=cpu.usual, most=cpu.most)
 
 
-def _current(autoscaler: Object) -> Iterator[tuple[str, float]]:
-    """Give each metric's present average, by its name."""
-    for metric in get_maps(autoscaler, "status", "currentMetrics"):
-        kind, body, name = _parts(metric)
-        average = quantity(get_map(body, "current").get("averageValue"))
-        if average is not None:
-            yield name, average * _MILLI if kind in {"Resource", "ContainerResource"} else average
+def _is_own(described: Object, deployment: Object, around: Surroundings) -> bool:
+    """Tell whether what an Object metric describes has to do with this version alone: a Service of its pods and no others."""
+    if described.get("kind") != "Service":
+        return False  # what an Ingress or a gateway counts, both versions answer
+    selector = next(
+        (get_map(s, "spec", "selector") for s in around.services if name_of(s) == described.get("name")), {}
+    )
+    selected = {name_of(d) for d in (deployment, *around.deployments) if selector.items() <= _labels(d).items()}
+    return bool(selector) and selected == {name_of(deployment)}
+
+
+def _labels(deployment: Object) -> Object:
+    return get_map(deployment, "spec", "template", "metadata", "labels")
+
+
+def _use(shown: Object | None) -> float | None:
+    """Give a metric's present average, in its unit."""
+    if shown is None:
+        return None
+    kind, body, _ = _parts(shown)
+    average = quantity(get_map(body, "current").get("averageValue"))
+    return average * _MILLI if average is not None and kind in {"Resource", "ContainerResource"} else average
 
 
 def _parts(metric: Object) -> tuple[str, Object, str]:
@@ -151,46 +189,20 @@ def _parts(metric: Object) -> tuple[str, Object, str]:
     return kind, body, f"{kind} metric {get_map(body, 'metric').get('name')}"
 
 
-def _request(deployment: Object, *, resource: str, container: object) -> float | None:
-    """Sum the requests of a pod's containers [thousandths]; None where one has none (a limit stands for it)."""
-    total = 0.0
-    for each in get_maps(deployment, "spec", "template", "spec", "containers"):
-        if container is not None and each.get("name") != container:
-            continue
-        resources = get_map(each, "resources")
-        asked = quantity(get_map(resources, "requests").get(resource, get_map(resources, "limits").get(resource)))
-        if asked is None:
-            return None
-        total += asked * _MILLI
-    return total or None
-
-
-def quantity(value: object) -> float | None:
-    """Read a Kubernetes quantity (`250m`, `1.5`, `2Gi`, 3); None for anything else."""
-    match = (
-        _QUANTITY.fullmatch(str(value))
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
-        else None
-    )
-    if match is None:
-        return None
-    number = float(match["number"]) * _SUFFIXES[match["suffix"] or ""]
-    return number if math.isfinite(number) else None
-
-
 def startup_s(pods: Iterable[Mapping[str, Any]]) -> float | None:
     """Tell how long pods took from their making to their first readiness [s]; None where none shows it.
 
-    The median over pods that are ready and never restarted: a later loss of readiness would be taken for a long start.
+    A pod shows only when it was made ready last. One that lost its readiness since seems to have started slowly, and never
+    quickly: therefore the median is that of the quicker half, of pods that never restarted.
     """
-    took = [seconds for pod in pods if (seconds := _started_in_s(pod)) is not None]
-    return median(took) if took else None
+    took = sorted(s for pod in pods if (s := _started_in_s(pod)) is not None and s <= MOST_STARTUP_S)
+    return median(took[: (len(took) + 1) // 2]) if took else None
 
 
 def _started_in_s(pod: Mapping[str, Any]) -> float | None:
     created = get_map(pod, "metadata").get("creationTimestamp")
     statuses = get_maps(pod, "status", "containerStatuses")
-    if not created or any(status.get("restartCount") for status in statuses):
+    if not created or not is_counted(pod) or any(status.get("restartCount") for status in statuses):
         return None
     for condition in get_maps(pod, "status", "conditions"):
         if (

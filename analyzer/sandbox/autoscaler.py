@@ -8,12 +8,10 @@ from typing import Any, Final
 
 from analyzer.adapters.memory import MemoryCluster
 from analyzer.core.capacity.hpa import (
-    DEFAULT_DOWN,
-    DEFAULT_UP,
     PodUse,
     Stabiliser,
     Target,
-    parse_rules,
+    parse_behaviour,
     recommend,
 )
 from analyzer.errors import ConflictError, ObjectMissing, PolicyError
@@ -93,10 +91,9 @@ class Autoscaler:
         self._cluster.set_status(Ref(HORIZONTAL_POD_AUTOSCALER, namespace, hpa["metadata"]["name"]), status)
 
     def _stabiliser(self, hpa: Object) -> Stabiliser:
-        behaviour, faster = hpa["spec"].get("behavior") or {}, self._pace.acceleration
+        up, down = parse_behaviour(hpa["spec"].get("behavior"))
         stabiliser = self._stabilisers.setdefault(hpa["metadata"]["uid"], Stabiliser())
-        stabiliser.up = parse_rules(behaviour.get("scaleUp"), default=DEFAULT_UP).scaled(faster)
-        stabiliser.down = parse_rules(behaviour.get("scaleDown"), default=DEFAULT_DOWN).scaled(faster)
+        stabiliser.up, stabiliser.down = up.scaled(self._pace.acceleration), down.scaled(self._pace.acceleration)
         return stabiliser
 
     def _measure(self, pod: str) -> PodUse:

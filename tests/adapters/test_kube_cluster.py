@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from analyzer.adapters.kube import Credentials, CredentialsInvalid, KubeCluster, connect
 from analyzer.adapters.kube import config as kube_config
+from analyzer.adapters.kube.api import AT_ONCE
 from analyzer.errors import (
     AdmissionUnavailable,
     ClusterUnavailable,
@@ -454,3 +455,51 @@ async def test_the_policies_kind_is_ours(cluster: KubeCluster, api: ScriptedApi)
     api.script = answers(found)
     await cluster.get(Ref(CANARY_POLICY, "shop", "helloworld"))
     assert api.asked[0][1] == "/apis/serin.dev/v1alpha1/namespaces/shop/canarypolicies/helloworld"
+
+
+# --- how many at once -------------------------------------------------------------------------------------------------
+
+
+async def test_many_requests_at_once_share_a_few_connections(cluster: KubeCluster, api: ScriptedApi) -> None:
+    now, most = 0, 0
+    ports: set[int] = set()
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        await asyncio.sleep(0.01)
+        now -= 1
+        return found()
+
+    api.script = script
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5 * AT_ONCE):
+            group.create_task(cluster.get(VS))
+    assert (most, len(ports)) == (AT_ONCE, AT_ONCE)
+
+
+async def test_requests_that_hang_do_not_keep_others_waiting(api: ScriptedApi, tmp_path: Path) -> None:
+    hanging, full = 0, asyncio.Event()
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        nonlocal hanging
+        if request.method == "PATCH":  # a webhook, say
+            hanging += 1
+            if hanging == AT_ONCE:
+                full.set()
+            await asyncio.Event().wait()
+        return found()
+
+    api.script = script
+    credentials = Credentials(kubeconfig(tmp_path / "config", api.url))
+    async with connect(credentials, timeout_s=60) as cluster, asyncio.timeout(30), asyncio.TaskGroup() as group:
+        patches = [group.create_task(cluster.patch(VS, PATCH)) for _ in range(AT_ONCE)]
+        await full.wait()
+        obj = await cluster.get(VS)
+        assert obj["metadata"]["name"] == "helloworld"
+        assert not any(patch.done() for patch in patches)
+        for patch in patches:
+            patch.cancel()

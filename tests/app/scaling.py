@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from analyzer.core.capacity.hpa import DEFAULT_DOWN, PodUse, Rules, Stabiliser, Target, recommend
+from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PodUse, Rules, Stabiliser, Target, recommend
 from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
 from tests.app.model import NAMESPACE, SCRAPE_S, ModelMesh
 
@@ -32,7 +32,7 @@ class ScalingMesh(ModelMesh):
         self._seen: dict[str, list[float]] = {"v1": [], "v2": []}
         self._made: set[str] = set()
         down = Rules(self.shrink_after_s, DEFAULT_DOWN.policies)
-        self._hpas = {version: Stabiliser(down=down) for version in self.ready}
+        self._hpas = {version: Stabiliser(DEFAULT_UP, down) for version in self.ready}
         super().__post_init__()
 
     def settle(self, version: str, *, ready: int | None = None) -> None:
@@ -113,14 +113,22 @@ class ScalingMesh(ModelMesh):
         ref = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, f"helloworld-{version}")
         return self.read(ref) if ref in self.cluster._store.refs(ref.kind, None) else None
 
-    def _shown(self, version: str, metric: Object) -> tuple[float, Target] | None:
-        """What the HPA sees of one metric, and what it wants; None for what is outside of this model (External)."""
+    def _shown(self, version: str, metric: Object, *, current: int) -> tuple[float, Target] | None:
+        """What the HPA sees of one metric, and what it wants; None for what is outside of this model (External).
+
+        What an object counts, its HPA divides by all of the version's pods, whoever answered.
+        """
         kind = str(metric["type"])
-        target = metric[kind[:1].lower() + kind[1:]]["target"]
+        body = metric[kind[:1].lower() + kind[1:]]
+        target = body["target"]
         if kind in {"Resource", "ContainerResource"}:
             use = IDLE_M + COST_MS * self._lagging(version)
             return use, Target(REQUEST_M * target["averageUtilization"] / 100, REQUEST_M)
-        return (self._lagging(version), Target(float(target["averageValue"]))) if kind in {"Pods", "Object"} else None
+        if kind == "Object":
+            own = body["describedObject"]["name"] == f"helloworld-{version}"
+            total = sum(self._lagging(v) * self.ready[v] for v in ([version] if own else self.ready))
+            return total / current, Target(float(target["averageValue"]), total=True)
+        return (self._lagging(version), Target(float(target["averageValue"]))) if kind == "Pods" else None
 
     def _scale(self, version: str) -> None:
         ready, starting = self.ready[version], self._starting[version]
@@ -130,11 +138,12 @@ class ScalingMesh(ModelMesh):
         current = ready + len(starting)
         recommended, shown = 1, []
         for metric in hpa["spec"]["metrics"]:
-            if (seen := self._shown(version, metric)) is None:
+            if (seen := self._shown(version, metric, current=current)) is None:
                 recommended = max(recommended, current)
                 continue
             use, target = seen
-            pods = [PodUse(use)] * ready + [PodUse(None, ready=False)] * len(starting)
+            waiting = PodUse(use) if target.total else PodUse(None, ready=False)
+            pods = [PodUse(use)] * ready + [waiting] * len(starting)
             recommended = max(recommended, recommend(current, pods=pods, target=target))
             shown.append(_status_of(metric, use))
         wanted = self._hpas[version].decide(

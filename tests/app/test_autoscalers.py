@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analyzer.core.rollout import HoldReason
-from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Object, Ref
+from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
 from tests.app.loop import POLICY, Loop
 from tests.app.model import NAMESPACE
 from tests.app.scaling import ScalingMesh
@@ -25,14 +25,20 @@ PODS = {
     "type": "Pods",
     "pods": {"metric": {"name": "requests_per_second"}, "target": {"type": "AverageValue", "averageValue": "45"}},
 }
-OBJECT = {
-    "type": "Object",
-    "object": {
-        "metric": {"name": "requests_per_second"},
-        "describedObject": {"apiVersion": "v1", "kind": "Service", "name": "helloworld"},
-        "target": {"type": "AverageValue", "averageValue": "45"},
-    },
-}
+
+
+def per_service(name: str) -> Object:
+    return {
+        "type": "Object",
+        "object": {
+            "metric": {"name": "requests_per_second"},
+            "describedObject": {"apiVersion": "v1", "kind": "Service", "name": name},
+            "target": {"type": "AverageValue", "averageValue": "45"},
+        },
+    }
+
+
+SHARED = per_service("helloworld")
 KEDA = {
     "type": "External",
     "external": {
@@ -61,6 +67,19 @@ def scaled_by(*metrics: Object) -> Callable[[ScalingMesh], None]:
             mesh.cluster.apply(obj)
 
     return change
+
+
+def by_their_own_services(mesh: ScalingMesh) -> None:
+    """Let each version's HPA scale by what a Service of its own counts."""
+    for version in ("v1", "v2"):
+        selector = {"app": "helloworld", "version": version}
+        metadata = {"name": f"helloworld-{version}", "namespace": NAMESPACE}
+        mesh.cluster.apply(
+            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": selector}}
+        )
+        obj = hpa(mesh, version)
+        obj["spec"]["metrics"] = [per_service(f"helloworld-{version}")]
+        mesh.cluster.apply(obj)
 
 
 def without(*versions: str) -> Callable[[ScalingMesh], None]:
@@ -100,8 +119,12 @@ async def begun(change: Callable[[ScalingMesh], None], **options: Any) -> Loop:
         (without("v2"), "no HorizontalPodAutoscaler scales Deployment helloworld-v2"),
         (with_two, "HorizontalPodAutoscalers helloworld-v2 and helloworld-v2-too both scale Deployment helloworld-v2"),
         (scaled_by(KEDA), "helloworld-v2 scales by External metric s0-prometheus, which says nothing of requests"),
+        (
+            scaled_by(SHARED),
+            "helloworld-v2 scales by Object metric requests_per_second of Service helloworld (not helloworld-v2's alone)",
+        ),
     ],
-    ids=["no HPA at all", "one HPA, of the stable version", "two HPAs on one Deployment", "KEDA's HPA"],
+    ids=["no HPA at all", "one HPA, of the stable version", "two HPAs on one Deployment", "KEDA's HPA", "of both"],
 )
 async def test_where_nothing_can_be_foretold_it_is_said_why_and_the_rollout_goes_on(
     change: Callable[[ScalingMesh], None], why: str
@@ -118,7 +141,7 @@ async def test_where_nothing_can_be_foretold_it_is_said_why_and_the_rollout_goes
 
 @pytest.mark.parametrize(
     "change",
-    [scaled_by(CPU), scaled_by(CONTAINER_CPU), scaled_by(PODS), scaled_by(OBJECT), scaled_by(CPU, PODS)],
+    [scaled_by(CPU), scaled_by(CONTAINER_CPU), scaled_by(PODS), by_their_own_services, scaled_by(CPU, PODS)],
     ids=["CPU", "CPU of a container", "a metric of pods", "a metric of an object", "several"],
 )
 async def test_where_it_can_a_harmless_release_goes_to_100_without_a_request_refused(
@@ -172,3 +195,20 @@ async def test_where_max_replicas_are_reached_it_stays_at_what_fits_and_says_whi
     obj["spec"]["maxReplicas"] = 10
     mesh_of(loop).cluster.apply(obj)
     await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+
+
+# --- what the pods are, as against what was written -----------------------------------------------------------------------
+
+
+async def test_a_pod_that_goes_is_no_capacity() -> None:
+    loop = await begun(scaled_by(CPU))
+    await loop.until(lambda: capacity(loop)["stable"]["carries"] is not None, cycles=60)
+    before = capacity(loop)["stable"]
+    ref = Ref(POD, NAMESPACE, "helloworld-v1-0")
+    pod = loop.mesh.read(ref)
+    pod["metadata"]["finalizers"] = ["test.example.com/drains"]
+    loop.mesh.cluster.apply(pod)
+    loop.mesh.cluster.delete(ref)
+    await loop.cycle()
+    after = capacity(loop)["stable"]
+    assert (before["ready"], after["ready"]) == (5, 4), "it still says that it is ready"

@@ -1,8 +1,11 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from analyzer.policy.scaling import quantity, read_scaling, startup_s
+from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PLAIN_DOWN, PLAIN_UP, PodUse, Rules, recommend
+from analyzer.policy.amounts import quantity
+from analyzer.policy.scaling import Surroundings, read_scaling, startup_s
 
 
 def deployment(*, cpu: str | None = "500m", replicas: int = 3, sidecar: str | None = None) -> dict[str, Any]:
@@ -33,20 +36,106 @@ def hpa(
 
 
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}
-CPU_NOW = {
-    "type": "Resource",
-    "resource": {"name": "cpu", "current": {"averageUtilization": 41, "averageValue": "205m"}},
-}
+
+
+def cpu_by(percent: int) -> dict[str, Any]:
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+
+
+def cpu_now(percent: int, value: str) -> dict[str, Any]:
+    current = {"averageUtilization": percent, "averageValue": value}
+    return {"type": "Resource", "resource": {"name": "cpu", "current": current}}
+
+
+CPU_NOW = cpu_now(41, "205m")
 
 
 def test_a_utilisation_refers_to_what_all_containers_of_a_pod_request() -> None:
-    scaling = read_scaling(deployment(sidecar="100m"), [hpa(CPU, status=[CPU_NOW])])
+    scaling = read_scaling(deployment(sidecar="100m"), [hpa(CPU, status=[cpu_now(34, "205m")])])
     assert scaling.scaler is not None
     (metric,) = scaling.scaler.metrics
     assert (metric.target.per_pod, metric.target.request, metric.saturation) == (360.0, 600.0, 600.0)
     assert (scaling.scaler.min_replicas, scaling.scaler.max_replicas) == (2, 20)
     assert list(scaling.use) == pytest.approx([205.0])
     assert scaling.unknown == ""
+
+
+def running(app: str | None = "100m", proxy: str | None = "100m", **more: Any) -> dict[str, Any]:
+    """A pod as it runs, with a proxy that was injected as a restartable init container."""
+
+    def asked(cpu: str | None) -> dict[str, Any]:
+        return {"requests": {"cpu": cpu}, "limits": {"cpu": "2"}} if cpu else {}
+
+    sidecar = {"name": "istio-proxy", "restartPolicy": "Always", "resources": asked(proxy)}
+    setup = {"name": "istio-init", "resources": {"requests": {"cpu": "3"}}}
+    containers = [{"name": "app", "resources": {"requests": {"cpu": app}} if app else {}}]
+    return {"metadata": {}, "spec": {"containers": containers, "initContainers": [setup, sidecar]}, **more}
+
+
+def target_of(percent: int, *pods: dict[str, Any], **hpas: Any) -> tuple[float | None, float, float | None]:
+    """Request, target and saturation of the CPU metric of a Deployment whose template requests 100m."""
+    scaling = read_scaling(deployment(cpu="100m"), [hpa(cpu_by(percent), **hpas)], Surroundings(pods=pods))
+    assert scaling.scaler is not None
+    (metric,) = scaling.scaler.metrics
+    return metric.target.request, metric.target.per_pod, metric.saturation
+
+
+def test_what_was_injected_into_the_pods_counts_as_the_hpa_counts_it() -> None:
+    assert target_of(80, running()) == (200.0, 160.0, 200.0), (
+        "a proxy's own limit is no reason to take more for possible"
+    )
+    assert target_of(80) == (100.0, 80.0, 100.0), "without a pod the template has to do"
+
+
+def test_pods_that_go_or_have_failed_are_not_counted() -> None:
+    going = running(proxy="900m") | {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    failed = running(proxy="900m", status={"phase": "Failed"})
+    assert target_of(80, running(), going, failed) == (200.0, 160.0, 200.0)
+    assert target_of(80, running(), running(proxy="300m"))[0] == 300.0, "the HPA divides by what all pods request"
+
+
+def test_one_injected_container_without_a_request_makes_the_hpa_fail() -> None:
+    around = Surroundings(pods=[running(proxy=None)])
+    assert "cpu without a request" in read_scaling(deployment(cpu="100m"), [hpa(CPU)], around).unknown
+
+
+def test_what_a_pod_requests_as_a_whole_stands_for_its_containers() -> None:
+    pod = running(app=None)
+    pod["spec"]["resources"] = {"requests": {"cpu": "1"}, "limits": {"cpu": "3"}}
+    assert target_of(50, pod)[:2] == (1000.0, 500.0)
+
+
+def test_where_pods_are_not_known_the_hpas_own_status_shows_what_they_request() -> None:
+    request, target, _ = target_of(80, status=[cpu_now(75, "150m")])
+    assert request == pytest.approx(200.0, rel=0.01)
+    assert target == pytest.approx(160.0, rel=0.01)
+    assert target_of(80, status=[cpu_now(75, "75m")])[0] == 100.0, "rounding is no contradiction"
+    assert target_of(80, status=[cpu_now(3, "6m")])[0] == 100.0, "three whole per cent tell too little"
+
+
+def limited(percent: int, limit: str) -> tuple[float | None, float | None]:
+    pod = running()
+    pod["spec"]["containers"][0]["resources"]["limits"] = {"cpu": limit}
+    given = deployment(cpu="100m")
+    given["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = {"cpu": limit}
+    scaling = read_scaling(given, [hpa(cpu_by(percent))], Surroundings(pods=[pod]))
+    assert scaling.scaler is not None
+    (metric,) = scaling.scaler.metrics
+    return metric.saturation, metric.promised
+
+
+def test_a_container_is_full_at_its_limit_and_promises_its_request() -> None:
+    assert limited(80, "500m") == (600.0, 200.0), "the author's limit, and what the proxy requests"
+
+
+@pytest.mark.parametrize("percent", [30, 60, 80, 90, 91, 95, 120, 200])
+def test_pods_may_always_be_brought_to_where_their_hpa_grows(percent: int) -> None:
+    scaling = read_scaling(deployment(cpu="100m"), [hpa(cpu_by(percent))])
+    assert scaling.scaler is not None
+    (metric,) = scaling.scaler.metrics
+    assert recommend(3, pods=[PodUse(metric.allowed(0.2))] * 3, target=metric.target) > 3
+    assert metric.saturation is None or metric.saturation > metric.wanted
 
 
 def test_a_container_metric_refers_to_its_container_alone() -> None:
@@ -101,6 +190,59 @@ def test_memory_says_nothing_of_requests() -> None:
     assert scaling.scaler.unknown == ("memory",)
 
 
+def test_a_tolerance_of_nothing_is_none_and_each_direction_has_its_own() -> None:
+    behaviour = {"scaleUp": {"tolerance": "0"}, "scaleDown": {"tolerance": "0.3"}}
+    scaling = read_scaling(deployment(), [hpa(CPU, behavior=behaviour)])
+    assert scaling.scaler is not None
+    target = scaling.scaler.metrics[0].target
+    assert (target.tolerance, target.tolerance_down) == (0.0, 0.3)
+    assert target.is_met(0.71)
+    assert not target.is_met(1.01)
+
+
+def rules_of(**spec: Any) -> tuple[Rules, Rules]:
+    scaler = read_scaling(deployment(), [hpa(CPU, **spec)]).scaler
+    assert scaler is not None
+    return scaler.up, scaler.down
+
+
+def test_without_behaviour_the_controllers_own_limits_hold() -> None:
+    assert rules_of() == (PLAIN_UP, PLAIN_DOWN)
+    assert rules_of(behavior={}) == (DEFAULT_UP, DEFAULT_DOWN)
+
+
+def service(name: str, **selector: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "shop"}, "spec": {"selector": selector}}
+
+
+def labelled(version: str) -> dict[str, Any]:
+    made = deployment()
+    made["metadata"]["name"] = f"shop-{version}"
+    made["spec"]["template"]["metadata"] = {"labels": {"app": "shop", "version": version}}
+    return made
+
+
+def per_object(kind: str, name: str) -> dict[str, Any]:
+    metric = {"name": "requests_per_second"}
+    described = {"kind": kind, "name": name}
+    target = {"type": "AverageValue", "averageValue": "40"}
+    return {"type": "Object", "object": {"metric": metric, "describedObject": described, "target": target}}
+
+
+def test_what_an_object_of_both_versions_shows_says_nothing_of_one() -> None:
+    around = Surroundings(
+        services=[service("shop", app="shop"), service("shop-v1", app="shop", version="v1")],
+        deployments=[labelled("v1"), labelled("v2")],
+    )
+    for kind, name in (("Service", "shop"), ("Service", "elsewhere"), ("Ingress", "shop-v1")):
+        scaling = read_scaling(labelled("v1"), [hpa(per_object(kind, name))], around)
+        assert f"Object metric requests_per_second of {kind} {name} (not shop-v1's alone)" in scaling.unknown
+    own = read_scaling(labelled("v1"), [hpa(per_object("Service", "shop-v1"))], around)
+    assert own.scaler is not None
+    assert own.scaler.metrics[0].target.total
+    assert own.unknown == ""
+
+
 def test_behaviour_and_tolerance_are_read() -> None:
     behaviour = {
         "scaleUp": {"tolerance": "0.05", "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]},
@@ -132,18 +274,27 @@ def test_quantities_are_read_as_kubernetes_writes_them(text: object, number: flo
     assert quantity(text) == (None if number is None else pytest.approx(number))
 
 
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 def pod(seconds: int, *, restarts: int = 0, ready: str = "True") -> dict[str, Any]:
     return {
         "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
         "status": {
             "containerStatuses": [{"restartCount": restarts}],
             "conditions": [
-                {"type": "Ready", "status": ready, "lastTransitionTime": f"2026-01-01T00:00:{seconds:02d}Z"}
+                {"type": "Ready", "status": ready, "lastTransitionTime": f"{MADE + timedelta(seconds=seconds):%FT%TZ}"}
             ],
         },
     }
 
 
-def test_start_up_is_the_median_of_pods_that_never_restarted() -> None:
-    assert startup_s([pod(10), pod(14), pod(30), pod(55, restarts=1), pod(50, ready="False")]) == 14.0
+def test_start_up_is_the_usual_one_of_pods_that_never_restarted() -> None:
+    assert startup_s([pod(10), pod(14), pod(30), pod(55, restarts=1), pod(50, ready="False")]) == 12.0
     assert startup_s([pod(5, restarts=2)]) is None
+
+
+def test_a_pod_that_lost_its_readiness_once_makes_no_start_slow() -> None:
+    assert startup_s([pod(14), pod(3000)]) == 14.0
+    assert startup_s([pod(14), pod(400), pod(16)]) == 15.0
+    assert startup_s([pod(3000), pod(7200)]) is None, "no Deployment waits so long"

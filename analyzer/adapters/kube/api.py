@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,6 +20,11 @@ from analyzer.ports import Kind, Object
 log = structlog.get_logger(__name__)
 
 CONNECT_S: Final = 3.0
+AT_ONCE: Final = 8
+"""Requests, watches not among them. After a scrape all rollouts write their status: each with a connection of its own, that
+would be 100 handshakes, and some 300 kB of memory for each that is kept."""
+_PATIENCE_S: Final = 1.0
+"""Whoever waited so long for others goes on beside them: requests that hang (in a webhook, say) are not everybody's trouble."""
 _WARNINGS_KEPT: Final = 50
 
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, ApiException, HttpProcessingError)
@@ -70,6 +76,7 @@ class Api:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._warned: set[str] = set()
 
     async def ask(self, request: Request, *, timeout_s: float) -> Object:
@@ -80,6 +87,23 @@ class Api:
         SerinError
             As `failures` says.
         """
+        async with self._slot():
+            return await self._ask(request, timeout_s=timeout_s)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _ask(self, request: Request, *, timeout_s: float) -> Object:
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S, sock_connect=CONNECT_S)
         response = await self.open(request, timeout=timeout)
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from analyzer.core.capacity.cost import Cost
-from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, Rules, Target
+from analyzer.core.capacity.hpa import PLAIN_DOWN, PLAIN_UP, Rules, Target
 
 DOUBT: Final = 1.0
 """Standard deviations of the cost that a promise of capacity keeps to spare."""
@@ -15,7 +15,7 @@ _LIFT: Final = 1.05
 never grow, and a step would wait for ever."""
 
 _BEYOND: Final = 1.1
-"""A pod whose limit nobody said may be brought so far beyond the point where its HPA begins to scale up, for that reason."""
+"""For the same reason every pod is trusted with so much beyond that point, unless its limit forbids it."""
 
 _MOST_ROUNDS: Final = 64
 
@@ -31,17 +31,48 @@ class Metric:
     target
         What the HPA wants.
     saturation
-        Use at which a pod is full, in the metric's unit. For CPU its request: more than that is nobody's promise.
+        Use at which a pod is full, in the metric's unit; None where nobody said: such a pod bears what it bears, and whether
+        it is overloaded nobody can tell.
+    promised
+        Use that every pod can count on (of CPU its request); 0 where nothing is promised.
     """
 
     name: str
     target: Target
-    saturation: float
+    saturation: float | None
+    promised: float = 0.0
 
     @classmethod
-    def without_limit(cls, name: str, target: Target, *, known: float = 0.0) -> Self:
-        """Make a metric of which nobody said how much of it a pod bears: at least what its HPA needs to grow, and `known`."""
-        return cls(name, target, saturation=max(known, target.per_pod * (1.0 + target.tolerance) * _BEYOND))
+    def of_cpu(cls, name: str, target: Target, *, request: float, usual: float, most: float) -> Self:
+        """Make a metric of CPU [millicores].
+
+        Parameters
+        ----------
+        name, target
+            As above.
+        request
+            What a pod requests.
+        usual
+            Use at which it is full as far as limits and requests tell.
+        most
+            Use that its limits never let it exceed; may be infinite.
+
+        Returns
+        -------
+        Metric
+            A pod whose HPA begins to grow only where it would be full already bears more than anybody said: where it is full is
+            not known then. Below its HPA's point of growth it is full only where its limits leave no doubt; no HPA grows there.
+        """
+        grows = target.per_pod * (1.0 + target.tolerance)
+        if most < grows * _BEYOND:
+            return cls(name, target, saturation=most, promised=request)
+        saturation = max(usual, grows * _BEYOND) if usual > grows else None
+        return cls(name, target, saturation=saturation, promised=request)
+
+    @classmethod
+    def without_limit(cls, name: str, target: Target) -> Self:
+        """Make a metric of which nobody said how much of it a pod bears."""
+        return cls(name, target, saturation=None)
 
     @property
     def wanted(self) -> float:
@@ -53,9 +84,17 @@ class Metric:
         """Use at which the HPA certainly grows."""
         return self.wanted * _LIFT
 
+    @property
+    def bears(self) -> float:
+        """Use that a pod is trusted with: what is promised, and what its HPA needs to grow, as far as it is not full."""
+        trusted = max(self.promised, self.wanted * _BEYOND)
+        if self.saturation is None:
+            return trusted
+        return min(trusted, self.saturation) if self.promised else self.saturation
+
     def allowed(self, headroom: float) -> float:
         """Give the use that a pod may be brought to: `headroom` [ratio] is spared where that lets the HPA grow."""
-        return max(self.saturation / (1.0 + headroom), min(self.lift, self.saturation))
+        return max(self.bears / (1.0 + headroom), min(self.lift, self.bears))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +122,8 @@ class Scaler:
     min_replicas: int
     max_replicas: int
     metrics: tuple[Metric, ...] = ()
-    up: Rules = DEFAULT_UP
-    down: Rules = DEFAULT_DOWN
+    up: Rules = PLAIN_UP
+    down: Rules = PLAIN_DOWN
     sync_s: float = 15.0
     unknown: tuple[str, ...] = ()
 
@@ -150,7 +189,7 @@ def carries(version: VersionCapacity, *, headroom: float, pods: int | None = Non
         # However little is known of the cost: below its lift no HPA grows, and a step would wait for ever.
         max(
             cost.load_at(metric.allowed(headroom), doubt=DOUBT),
-            cost.load_at(min(metric.lift, metric.saturation)),
+            cost.load_at(min(metric.lift, metric.bears)),
         )
         for metric, cost in version.known
     ]
@@ -167,7 +206,7 @@ def doubt(version: VersionCapacity, *, headroom: float) -> float | None:
 def saturates(version: VersionCapacity, *, pods: int | None = None) -> float | None:
     """Tell at how many requests per second ready pods are expected to be full [requests/s]; None where nobody knows."""
     count = version.ready if pods is None else pods
-    loads = [cost.load_at(metric.saturation) for metric, cost in version.known]
+    loads = [cost.load_at(metric.saturation) for metric, cost in version.known if metric.saturation is not None]
     return count * min(loads) if loads else None
 
 

@@ -69,6 +69,8 @@ def play(
     replicas, ready = max(version.replicas, version.ready), version.ready
     starting = [0.5 * version.startup_s] * (replicas - ready)
     stabiliser = None if scaler is None else Stabiliser(scaler.up, scaler.down)
+    if stabiliser is not None:
+        stabiliser.begin(replicas, now_s=0.0)
     one = saturates(version, pods=1) or math.inf
     moments: list[Moment] = []
     for second in range(int(seconds / TICK_S)):
@@ -95,7 +97,7 @@ def _decide(
     assert scaler is not None, "only an HPA decides"
     recommended = 1
     for metric, cost in version.known:
-        use = min(cost.use(offered / max(ready, 1)), metric.saturation)
+        use = min(cost.use(offered / max(ready, 1)), math.inf if metric.saturation is None else metric.saturation)
         pods = [PodUse(use)] * ready + [PodUse(None, ready=False)] * (replicas - ready)
         recommended = max(recommended, recommend(replicas, pods=pods, target=metric.target))
     return stabiliser.decide(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 TOLERANCE: Final = 0.1
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,24 @@ class Target:
         Use wanted of each pod, in the metric's unit (CPU: millicores), > 0.
     request
         What each pod requests, in that unit, where the HPA's target is a utilisation; None where it is a value.
-    tolerance
-        Ratios so near to 1 move nothing.
+    tolerance, tolerance_down
+        Ratios so little above, and below, 1 move nothing.
+    total
+        True where the metric is measured once for all pods (Object with an average as its target), whoever of them is ready.
     """
 
     per_pod: float
     request: float | None = None
     tolerance: float = TOLERANCE
+    tolerance_down: float = TOLERANCE
+    total: bool = False
 
     def ratio(self, used: Sequence[float]) -> float:
         """Divide the use by the wanted one; a utilisation is a whole per cent, as in Kubernetes."""
         average = sum(used) / len(used)
         if self.request is None:
             return average / self.per_pod
-        return int(average * 100 / self.request) / round(self.per_pod * 100 / self.request)
+        return math.floor(average * 100 / self.request + _ROUNDING) / round(self.per_pod * 100 / self.request)
 
     @property
     def busy(self) -> float:
@@ -60,15 +65,18 @@ class Target:
 
     def is_met(self, ratio: float) -> bool:
         """Tell whether a ratio is too near to 1 to move anything."""
-        return 1 - self.tolerance <= ratio <= 1 + self.tolerance
+        return 1 - self.tolerance_down <= ratio <= 1 + self.tolerance
 
 
 def recommend(current: int, *, pods: Sequence[PodUse], target: Target) -> int:
     """Recommend replicas from one metric.
 
     On the way up, pods without readiness or sample count as idle; on the way down, pods without a sample count as busy.
-    An answer that this would turn round is no answer: `current` stays.
+    An answer that this would turn round is no answer: `current` stays. Of a metric that is measured once for all pods, what
+    they use is added up and divided by all of them.
     """
+    if target.total:
+        return _recommend_total(current, sum(pod.used or 0.0 for pod in pods), target=target)
     measured = [pod.used for pod in pods if pod.ready and pod.used is not None]
     missing = sum(pod.ready and pod.used is None for pod in pods)
     unready = sum(not pod.ready for pod in pods)
@@ -85,6 +93,11 @@ def recommend(current: int, *, pods: Sequence[PodUse], target: Target) -> int:
     return current if target.is_met(guarded) or turned else wanted
 
 
+def _recommend_total(current: int, total: float, *, target: Target) -> int:
+    met = not current or target.is_met(total / (target.per_pod * current))
+    return current if met else math.ceil(total / target.per_pod)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One rate limit: so many pods, or so many per cent, in a period [s]."""
@@ -96,7 +109,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One direction of `spec.behavior`."""
+    """One direction of `spec.behavior`; without policies it is that of an HPA without any `behavior`."""
 
     window_s: float
     policies: tuple[Policy, ...]
@@ -110,10 +123,25 @@ class Rules:
 
 DEFAULT_UP: Final = Rules(0, (Policy("Pods", 4, 15), Policy("Percent", 100, 15)))
 DEFAULT_DOWN: Final = Rules(300, (Policy("Percent", 100, 15),))
+"""What the API server fills in where a `behavior` is written and does not say it."""
+
+PLAIN_UP: Final = Rules(0, ())
+PLAIN_DOWN: Final = Rules(300, ())
+"""Those of an HPA without any `behavior`, into which the API server fills nothing: the controller has limits of its own."""
+
+_PLAIN_FACTOR: Final = 2
+_PLAIN_LEAST: Final = 4
+"""At each look such an HPA doubles at most, or goes to four."""
 
 
-def parse_rules(spec: Mapping[str, Any] | None, *, default: Rules) -> Rules:
-    """Read `spec.behavior.scaleUp` or `.scaleDown`; what is not there is Kubernetes' default."""
+def parse_behaviour(spec: Mapping[str, Any] | None) -> tuple[Rules, Rules]:
+    """Read `spec.behavior`: up and down; what is not there is as Kubernetes has it."""
+    if spec is None:
+        return PLAIN_UP, PLAIN_DOWN
+    return _rules(spec.get("scaleUp"), default=DEFAULT_UP), _rules(spec.get("scaleDown"), default=DEFAULT_DOWN)
+
+
+def _rules(spec: Mapping[str, Any] | None, *, default: Rules) -> Rules:
     given: Mapping[str, Any] = spec or {}
     policies = tuple(Policy(p["type"], p["value"], p["periodSeconds"]) for p in given.get("policies") or ())
     return Rules(
@@ -127,10 +155,14 @@ def parse_rules(spec: Mapping[str, Any] | None, *, default: Rules) -> Rules:
 class Stabiliser:
     """What one HPA remembers: its recommendations and its changes."""
 
-    up: Rules = DEFAULT_UP
-    down: Rules = DEFAULT_DOWN
+    up: Rules = PLAIN_UP
+    down: Rules = PLAIN_DOWN
     _recommendations: list[tuple[float, int]] = field(default_factory=list)
     _changes: list[tuple[float, int]] = field(default_factory=list)  # [s], replicas added (negative: removed)
+
+    def begin(self, current: int, *, now_s: float) -> None:
+        """Remember the replicas that there are as the first recommendation: so does a controller that just sees an HPA."""
+        self._recommendations = self._recommendations or [(now_s, current)]
 
     def decide(self, recommended: int, *, current: int, bounds: tuple[int, int], now_s: float) -> int:
         """Decide on the replicas at `now_s` [s], within `bounds` (minReplicas, maxReplicas), and remember it.
@@ -138,6 +170,7 @@ class Stabiliser:
         No replicas mean that a person switched the HPA off; replicas out of the bounds go to the bound at once.
         """
         lowest, highest = bounds
+        self.begin(current, now_s=now_s)
         if current == 0:
             return 0
         if not lowest <= current <= highest:
@@ -145,6 +178,8 @@ class Stabiliser:
         else:
             stable = self._stabilise(recommended, current=current, now_s=now_s)
             wanted = min(max(self._limit(stable, current=current, now_s=now_s), lowest), highest)
+        longest = max((policy.period_s for policy in (*self.up.policies, *self.down.policies)), default=0.0)
+        self._changes = [(at, change) for at, change in self._changes if at > now_s - longest]
         if wanted != current:
             self._changes.append((now_s, wanted - current))
         return wanted
@@ -156,6 +191,8 @@ class Stabiliser:
         self._recommendations.append((now_s, recommended))
         up = min(n for at, n in self._recommendations if n == recommended or at > now_s - self.up.window_s)
         down = max(n for at, n in self._recommendations if n == recommended or at > now_s - self.down.window_s)
+        if not self.up.policies:
+            return down  # without `behavior` it is the greatest one that counts, whatever there is
         return min(max(current, up), down)
 
     def _limit(self, wanted: int, *, current: int, now_s: float) -> int:
@@ -169,11 +206,15 @@ class Stabiliser:
         """How far the policies let replicas go now, seen from what there was when each period began."""
         if rules.select == "Disabled":
             return current
+        if not rules.policies:
+            return max(_PLAIN_FACTOR * current, _PLAIN_LEAST) if sign > 0 else 0
         reached = []
         for policy in rules.policies:
-            recent = sum(change for at, change in self._changes if at > now_s - policy.period_s and change * sign > 0)
-            began = current - recent
-            step = policy.value if policy.kind == "Pods" else began * policy.value / 100
-            reached.append(math.ceil(began + sign * step))
+            began = current - sum(change for at, change in self._changes if at > now_s - policy.period_s)
+            if policy.kind == "Pods":
+                reached.append(began + sign * policy.value)
+            else:  # rounded as Kubernetes does: up it goes by one pod at least, down it goes all the way
+                share = began * (1 + sign * policy.value / 100)
+                reached.append(math.ceil(share) if sign > 0 else int(share))
         furthest = (max if sign > 0 else min) if rules.select == "Max" else (min if sign > 0 else max)
         return furthest(reached)

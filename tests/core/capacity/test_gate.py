@@ -41,6 +41,35 @@ def test_pods_are_full_only_while_their_hpa_shows_them_busy() -> None:
     assert full_at(version(2)) is None
 
 
+@pytest.mark.parametrize("target", [*range(30, 200, 5), 91, 92])
+def test_however_high_its_target_a_pod_is_brought_to_where_its_hpa_grows(target: int) -> None:
+    """Above 90 % of the request an HPA grows only beyond it, and with a bound of the request it would never see a reason."""
+    metric = cpu(100.0, target)
+    allowed = metric.allowed(0.2)
+    assert recommend(4, pods=[PodUse(allowed)] * 4, target=metric.target) > 4
+    assert metric.saturation is None or metric.saturation > metric.wanted, "what lets the HPA grow is no overload"
+
+
+def test_a_limit_that_its_hpa_can_never_exceed_is_where_a_pod_is_full() -> None:
+    assert cpu(100.0, 95, limit=1.0).saturation == 100.0
+    assert cpu(100.0, 95, limit=1.0).allowed(0.0) == 100.0
+
+
+def test_a_limit_says_where_a_pod_is_full_and_promises_nothing() -> None:
+    metric = cpu(100.0, 50, limit=8.0)
+    assert (metric.saturation, metric.bears) == (800.0, 100.0)
+
+
+def test_where_nobody_said_how_much_a_pod_bears_it_is_not_known_when_it_is_full() -> None:
+    requests = Metric.without_limit("requests", Target(per_pod=20.0))
+    it = VersionCapacity("v2", 2, 2, scaler=replace(HPA, metrics=(requests,)), costs=(Cost(0.0, 1.0),), use=(40.0,))
+    assert saturates(it) is None
+    assert full_at(it) is None
+    assert carries(it, headroom=0.0) == pytest.approx(2 * 20 * 1.1 * 1.1)
+    both = replace(it, scaler=replace(HPA, metrics=(CPU, requests)), costs=(COST, Cost(0.0, 1.0)))
+    assert saturates(both) == pytest.approx(190.0), "what is known still counts"
+
+
 def test_the_hpa_settles_at_the_replicas_that_its_algorithm_gives() -> None:
     assert needed(version(), 200.0) == 5
     assert needed(version(5), 215.0) == 5, "within the tolerance nothing moves"
@@ -96,13 +125,21 @@ def test_unknown_capacity_lets_the_step_through_and_says_so() -> None:
     assert (passage.gate, passage.sure, passage.reason) == (Gate.OPEN, False, "v2 has no HPA")
 
 
+def cpu(request: float, target: int, *, limit: float | None = None) -> Metric:
+    """CPU of a pod that requests `request`, with a limit of so many times that, or none."""
+    usual, most = (request, math.inf) if limit is None else (request * limit, request * limit)
+    wished = Target(per_pod=request * target / 100, request=request)
+    return Metric.of_cpu("cpu", wished, request=request, usual=usual, most=most)
+
+
 metrics = st.builds(
-    lambda request, target, cost_share, idle: (
-        Metric("cpu", Target(per_pod=request * target / 100, request=request), saturation=request),
+    lambda request, target, limit, cost_share, idle: (
+        cpu(request, target, limit=limit),
         Cost(intercept=idle * request, slope=cost_share * request),
     ),
     st.floats(50, 4000),
-    st.integers(30, 95),
+    st.integers(30, 200),
+    st.none() | st.floats(1, 4),
     st.floats(0.0005, 0.05),
     st.floats(0.0, 0.15),
 )
@@ -116,6 +153,11 @@ per_pod = st.builds(
     st.floats(0.5, 2.0),
 )
 several = st.lists(metrics | per_pod, min_size=1, max_size=3)
+
+
+def bears(it: VersionCapacity, *, pods: int) -> float:
+    """What pods are trusted with at the very most [requests/s]."""
+    return pods * min(cost.load_at(metric.bears) for metric, cost in it.known)
 
 
 @st.composite
@@ -132,7 +174,7 @@ def steps(draw: st.DrawFn) -> tuple[VersionCapacity, Load, float, float]:
     )
     weight = draw(st.integers(0, 99))
     wanted = draw(st.integers(weight + 1, 100))
-    around = draw(st.floats(0.1, 3.0)) * (saturates(it, pods=max(1, it.ready)) or 1.0)
+    around = draw(st.floats(0.1, 3.0)) * (bears(it, pods=max(1, it.ready)) or 1.0)
     elsewhere = draw(st.floats(0, 0.99))
     load = Load(around * (1 - elsewhere) * 100 / wanted, elsewhere=around * elsewhere, weight=float(weight))
     return it, load, float(wanted), headroom
@@ -147,7 +189,9 @@ def test_a_step_is_never_taken_onto_missing_capacity(step: tuple[VersionCapacity
     assert it.scaler is not None
     if passage.gate in {Gate.OPEN, Gate.PART}:
         assert passage.weight > load.weight
-        assert load.at(passage.weight) <= (saturates(it) or 0.0) * (1 + 1e-9), "pods that are ready, not wanted"
+        assert load.at(passage.weight) <= bears(it, pods=it.ready) * (1 + 1e-9), "pods that are ready, not wanted"
+        full = saturates(it)
+        assert full is None or load.at(passage.weight) <= full * (1 + 1e-9)
         assert (needed(it, load.at(passage.weight)) or 0) <= it.scaler.max_replicas
     else:
         assert passage.weight == load.weight
@@ -184,9 +228,7 @@ def test_waiting_ends_where_the_hpa_can_grow(
         if grown <= it.ready and passage.gate is Gate.WAIT:
             assert "set minReplicas" in passage.reason, "a wait that nothing ends has to be told to a person"
             more = load.at(math.floor(load.weight) + 1.0)
-            assert more > it.ready * cost.load_at(min(metric.lift, metric.saturation)) * (1 - 1e-9), (
-                "one more was possible"
-            )
+            assert more > it.ready * cost.load_at(min(metric.lift, metric.bears)) * (1 - 1e-9), "one more was possible"
             return
         it = replace(it, replicas=max(grown, it.ready), ready=max(grown, it.ready))
     pytest.fail(f"still waiting at {load.weight} %: {passage.reason}")

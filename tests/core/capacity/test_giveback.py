@@ -37,6 +37,14 @@ def test_a_shrunk_stable_version_gets_what_its_pods_carry_and_the_rest_as_they_g
     assert grown.weight < plan.weight
 
 
+def test_where_nobody_knows_when_pods_are_full_everything_goes_back_at_once() -> None:
+    requests = Metric.without_limit("requests", Target(per_pod=45.0))
+    stable = replace(STABLE, scaler=Scaler("stable", 1, 10, (requests,)), costs=(Cost(0.0, 1.0),))
+    plan = plan_giveback(stable, AT_90, severity(0.3), left_s=120.0)
+    assert (plan.weight, plan.ramped) == (0.0, False)
+    assert plan.reason == "at once: what its pods carry is not known"
+
+
 def test_a_ramp_keeps_stable_above_its_target_so_that_its_hpa_grows() -> None:
     plan = plan_giveback(STABLE, AT_90, severity(0.3), left_s=120.0)
     load = 200.0 * (100 - plan.weight) / 100

@@ -5,12 +5,14 @@ from hypothesis import strategies as st
 from analyzer.core.capacity.hpa import (
     DEFAULT_DOWN,
     DEFAULT_UP,
+    PLAIN_DOWN,
+    PLAIN_UP,
     PodUse,
     Policy,
     Rules,
     Stabiliser,
     Target,
-    parse_rules,
+    parse_behaviour,
     recommend,
 )
 
@@ -65,7 +67,7 @@ def test_doubt_about_pods_never_scales_against_the_measured_ones(pods: list[PodU
 
 
 def test_up_is_at_most_four_pods_or_double_in_15_s() -> None:
-    hpa = Stabiliser()
+    hpa = Stabiliser(DEFAULT_UP, DEFAULT_DOWN)
     assert hpa.decide(10, current=1, bounds=(1, 100), now_s=0) == 5
     assert hpa.decide(50, current=5, bounds=(1, 100), now_s=5) == 5, "the period's change is used up"
     assert hpa.decide(50, current=5, bounds=(1, 100), now_s=15) == 10
@@ -82,7 +84,7 @@ def test_down_waits_until_the_window_holds_no_greater_recommendation() -> None:
 
 
 def test_acceleration_shortens_all_times() -> None:
-    hpa = Stabiliser(up=DEFAULT_UP.scaled(15), down=DEFAULT_DOWN.scaled(15))
+    hpa = Stabiliser(DEFAULT_UP.scaled(15), DEFAULT_DOWN.scaled(15))
     assert hpa.decide(8, current=8, bounds=BOUNDS, now_s=0) == 8
     assert hpa.decide(1, current=8, bounds=BOUNDS, now_s=19) == 8
     assert hpa.decide(1, current=8, bounds=BOUNDS, now_s=21) == 1
@@ -104,14 +106,15 @@ def test_a_disabled_direction_does_not_move() -> None:
 
 
 def test_behaviour_fills_in_what_is_not_said() -> None:
-    spec = {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
-    assert parse_rules(spec, default=DEFAULT_DOWN) == Rules(300, (Policy("Pods", 1, 60),), "Max")
-    assert parse_rules(None, default=DEFAULT_UP) == DEFAULT_UP
+    spec = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
+    assert parse_behaviour(spec) == (DEFAULT_UP, Rules(300, (Policy("Pods", 1, 60),), "Max"))
+    assert parse_behaviour({}) == (DEFAULT_UP, DEFAULT_DOWN)
+    assert parse_behaviour(None) == (PLAIN_UP, PLAIN_DOWN)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
 def test_a_decision_is_within_bounds_and_one_step_of_the_policies(recommendations: list[int]) -> None:
-    hpa, current = Stabiliser(), 1
+    hpa, current = Stabiliser(DEFAULT_UP, DEFAULT_DOWN), 1
     for sync, recommended in enumerate(recommendations):
         wanted = hpa.decide(recommended, current=current, bounds=BOUNDS, now_s=15.0 * sync)
         assert 1 <= wanted <= min(10, max(current + 4, 2 * current))
