@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, text_of, whole_of
+from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, status_of, text_of, whole_of
 from analyzer.cli.people.reach import Connector, Exit, Place, Reached, Stopped, explain_failure, find, reach
 from analyzer.cli.people.screen import Screen
 from analyzer.cli.people.table import wrapped
@@ -86,7 +86,7 @@ async def ask(place: Place, wish: Wish, *, screen: Screen, clock: Clock, connect
 
 def _check_sense(wish: Wish, obj: Object) -> None:
     """Refuse what cannot be meant; whether it is possible now only Serin knows."""
-    seen, status = look(obj), part_of(obj, "status")
+    seen, status = look(obj), status_of(obj)
     if wish.verb in _OF_ROLLOUT and not _rollout(status):
         why = "Serin has not looked at it yet" if not status else "no release was judged"
         raise Stopped(
@@ -144,7 +144,7 @@ def _request(wish: Wish, obj: Object, *, by: str, now_s: float) -> Request:
 
 def preview(wish: Wish, obj: Object, *, by: str, context: str, screen: Screen) -> list[str]:
     """Say what will happen, and what is known so far."""
-    seen, status = look(obj), part_of(obj, "status")
+    seen, status = look(obj), status_of(obj)
     lines = [screen.paint(f"{wish.verb.value} {seen.called}", "bold")]
     told = [
         f"VirtualService {seen.target}: {_will(wish, status)}",
