@@ -15,7 +15,7 @@ from analyzer.ports import Object
 
 _LOOK_AT_LOGS = frozenset({"Harm", "StableChanged"})
 _LOOK_AT_PODS = frozenset({"CanaryUnavailable", "CanaryNotReady"})
-_JUDGE_AGAIN = frozenset({"Inconclusive"})
+_JUDGE_AGAIN = frozenset({"Inconclusive", "AbortedByPerson"})
 _TAKE_OUT = frozenset({HoldReason.BLIND.value, "RollingBack", "Harm"})
 _PROXIES = frozenset({HoldReason.SAMPLE_RATIO.value, LASTS})
 
@@ -39,9 +39,10 @@ def _filled(notice: Notice, state: RolloutState, obj: Object, observed: Observed
     if notice.at_s or notice.command or notice.resolved:
         return notice
     command = _command(notice, state, obj, observed)
-    if not command and notice.to_do.endswith(":"):
-        return replace(notice, to_do=f"{notice.to_do[:-1]}.")  # it announces a command
-    return replace(notice, command=command)
+    to_do = notice.to_do.replace("`serin retry`", f"`{_retry(obj)}`")
+    if not command and to_do.endswith(":"):
+        to_do = f"{to_do[:-1]}."  # it announces a command
+    return replace(notice, to_do=to_do, command=command)
 
 
 def refused(error: SerinError, observed: Observed, canary: str) -> str:
@@ -81,9 +82,13 @@ def _command(notice: Notice, state: RolloutState, obj: Object, observed: Observe
         return _weights(observed, state, state.weights)
     if notice.reason != "RolledBack":
         return ""
-    if state.reason == "AbortedByPerson":
-        return f"serin retry {obj['metadata']['name']} -n {namespace}"
+    if state.reason in _JUDGE_AGAIN:
+        return _retry(obj)
     return _about_pods(state, observed.target, namespace)
+
+
+def _retry(obj: Object) -> str:
+    return f"serin retry {obj['metadata']['name']} -n {obj['metadata']['namespace']}"
 
 
 def _look_at_target(namespace: str, virtual_service: object, policy: str) -> str:
@@ -114,6 +119,4 @@ def _about_pods(state: RolloutState, target: ObservedTarget, namespace: str) -> 
     if state.reason in _LOOK_AT_PODS:
         labels = ",".join(f"{key}={value}" for key, value in workload.labels.items())
         return f"kubectl -n {namespace} describe pods -l {shlex.quote(labels)}"
-    if state.reason in _JUDGE_AGAIN:
-        return f"kubectl -n {namespace} rollout restart deployment/{workload.deployment}"
     return ""

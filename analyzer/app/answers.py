@@ -31,6 +31,8 @@ class JudgeOrder:
     canary_full_at, canary_busy_at
         Requests per second at which its ready pods are full, and from which they answer late for want of pods; None where
         nobody knows.
+    stages
+        What telemetry calls the routes of each stage, None for those of the active one; empty where there is one stage.
     seen
         Requests that this step has seen so far.
     passed
@@ -49,6 +51,7 @@ class JudgeOrder:
     weight_before: float | None = None
     canary_full_at: float | None = None
     canary_busy_at: float | None = None
+    stages: tuple[frozenset[str] | None, ...] = ()
     seen: Split = NOTHING
     passed: "JudgeOrder | None" = None
     dispersion: str = ""

@@ -1,22 +1,24 @@
 """What one policy learns of its versions' capacity: requests from the ledger, use from the HPAs, pods from the cluster.
 
-Kept in memory only: a restart learns it again within a minute, and until then a rollback is one step, as it always may be.
+Kept in memory only: a restart learns it again within a minute. Until then no step is made, whatever was cleared before, and a
+rollback that begins is one step, as it always may be.
 """
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from scipy.special import betaincinv
 
 from analyzer.app.target import ObservedTarget, pods_of
 from analyzer.app.view import ClusterView
-from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit
+from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit, follows
 from analyzer.core.judge.types import Interval
-from analyzer.core.rollout import CapacityView, RolloutState, Weights
-from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, read_scaling, startup_s
+from analyzer.core.rollout import CapacityView, Phase, RolloutState, Weights
+from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, leave_out, read_scaling, startup_s
 from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SERVICE, Ref
 
 RECENT_S: Final = 30.0
@@ -50,6 +52,8 @@ class Throughput:
         Errors among them.
     stable_all, canary_all
         Requests on all routes.
+    staged
+        Requests of both versions on the routes of each stage but the active one, of which it says 0; empty where there is one.
     """
 
     end_s: float
@@ -60,11 +64,19 @@ class Throughput:
     canary_errors: int
     stable_all: int
     canary_all: int
+    staged: tuple[int, ...] = ()
 
 
-def throughput(intervals: Sequence[Interval], everywhere: Sequence[Interval]) -> tuple[Throughput, ...]:
-    """Read throughput off intervals; `everywhere` are those of all routes, in which an interval may be missing."""
+def throughput(
+    intervals: Sequence[Interval], everywhere: Sequence[Interval], staged: Sequence[Sequence[Interval]] = ()
+) -> tuple[Throughput, ...]:
+    """Read throughput off intervals.
+
+    `everywhere` are those of all routes, in which an interval may be missing; `staged` those of each stage's routes, in which
+    one without requests is.
+    """
     whole = {interval.end_s: interval for interval in everywhere}
+    stages = [{i.end_s: i.stable.requests + i.canary.requests for i in stage} for stage in staged]
     return tuple(
         Throughput(
             end_s=interval.end_s,
@@ -75,19 +87,28 @@ def throughput(intervals: Sequence[Interval], everywhere: Sequence[Interval]) ->
             canary_errors=interval.canary.errors,
             stable_all=whole.get(interval.end_s, interval).stable.requests,
             canary_all=whole.get(interval.end_s, interval).canary.requests,
+            staged=tuple(counts.get(interval.end_s, 0) for counts in stages),
         )
         for interval in intervals
         if interval.seconds > 0
     )
 
 
+_SAME_LOAD: Final = 0.1
+"""A use that an HPA goes on showing while the load of a pod has changed by more than this is an old one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a version's load per pod depends on: its pods and the weights; and from when on its use may be believed."""
+    """What a version's load per pod depends on: its pods and the weights; and from when on its use may be believed.
+
+    `before` is the use that its HPA showed last under the setting before: one that nobody renews goes on showing it.
+    """
 
     ready: int
     weights: Weights
     learn_from_s: float
+    before: tuple[float | None, ...] = ()
 
 
 class CapacityBook:
@@ -97,50 +118,83 @@ class CapacityBook:
         self._recent: deque[Throughput] = deque()
         self._fresh = False
         self._taken_at_s = self._began_at_s = -math.inf
+        self._ignorant_since_s: float | None = None
         self._revisions: dict[str, str] = {}
         self._samples: dict[tuple[str, str], Samples] = {}
         self._settings: dict[str, _Setting] = {}
+        self._shown: dict[str, tuple[float | None, ...]] = {}
+        self._sampled: dict[tuple[str, str], tuple[float, float]] = {}  # use, and the load that it was first sampled at
 
     def take(self, news: Sequence[Throughput], *, now_s: float) -> None:
         """Take in what was counted since the last turn; `now_s` is monotonic."""
         if now_s - self._taken_at_s > _STALE_S:
             self._began_at_s = now_s
         self._taken_at_s = now_s
-        self._recent.extend(news)
+        self._ignorant_since_s = None
+        known_s = self._recent[-1].end_s if self._recent else -math.inf
+        self._recent.extend(t for t in news if t.end_s > known_s)
         while self._recent and self._recent[-1].end_s - self._recent[0].end_s >= RECENT_S:
             self._recent.popleft()
         self._fresh = bool(news)
 
     def view(
-        self, cache: ClusterView, target: ObservedTarget, state: RolloutState, *, now_s: float
+        self, cache: ClusterView, target: ObservedTarget, state: RolloutState, *, now_s: float, fresh: bool = False
     ) -> CapacityView | None:
-        """Give what is known now; None before any traffic was counted, and long after."""
-        seconds = sum(t.seconds for t in self._recent)
-        if seconds <= 0.0 or not state.stable or not state.canary or now_s - self._taken_at_s > _STALE_S:
+        """Give what is known now; None where nothing is, and nothing will be within seconds.
+
+        `fresh`: telemetry was there in this turn, and so traffic is counted when the next interval ends.
+        """
+        if not state.stable or not state.canary:
             return None
+        # A way back that has begun is measured out by the last that was counted, rather than by nothing.
+        stale = now_s - self._taken_at_s > _STALE_S and state.phase is not Phase.ROLLING_BACK
+        if stale:
+            self._recent.clear()
         self._forget_others({state.stable: state.stable_revision, state.canary: state.canary_revision})
-        stable_all = sum(t.stable_all for t in self._recent) / seconds
-        canary_all = sum(t.canary_all for t in self._recent) / seconds
-        stable_here = sum(t.stable for t in self._recent) / seconds
-        canary_here = sum(t.canary for t in self._recent) / seconds
         stable_scaling = self._scaling(cache, target, state.stable)
         canary_scaling = self._scaling(cache, target, state.canary)
+        seconds = sum(t.seconds for t in self._recent)
+        if seconds <= 0.0 and not self._will_know(now_s, fresh=fresh):
+            return None
+        rates = [sum(counts) / seconds for counts in self._counts()] if seconds > 0.0 else [0.0] * 4
+        stable_here, canary_here, stable_all, canary_all = rates
         if self._fresh:
             self._learn(target, state.stable, stable_scaling, [t.stable_all / t.seconds for t in self._recent])
             self._learn(target, state.canary, canary_scaling, [t.canary_all / t.seconds for t in self._recent])
             self._fresh = False
+        unfit = frozenset(name for (_, name), samples in self._samples.items() if not follows(samples))
+        stable_scaling, canary_scaling = leave_out(stable_scaling, unfit), leave_out(canary_scaling, unfit)
         stable_costs = self._costs(state.stable, stable_scaling, others={})
         named = self._named(stable_scaling, stable_costs)
         canary_costs = self._costs(state.canary, canary_scaling, others=named)
+        learning = now_s - self._began_at_s < _LEARNING_S and _is_missing(stable_scaling, stable_costs)
         return CapacityView(
             stable=self._version(cache, target, state.stable, stable_scaling, stable_costs),
             canary=self._version(cache, target, state.canary, canary_scaling, canary_costs),
             moving=stable_here + canary_here,
             stable_elsewhere=max(0.0, stable_all - stable_here),
             canary_elsewhere=max(0.0, canary_all - canary_here),
-            learning=now_s - self._began_at_s < _LEARNING_S and _is_missing(stable_scaling, stable_costs),
-            severity=_severity(self._recent),
+            staged=self._staged(),
+            learning=learning or seconds <= 0.0,
+            severity=severity_of(self._recent),
         )
+
+    def _will_know(self, now_s: float, *, fresh: bool) -> bool:
+        """Tell whether it is worth to wait for the first traffic: with telemetry it is, and without for a moment."""
+        if self._ignorant_since_s is None:
+            self._ignorant_since_s = now_s
+        return fresh or now_s - self._ignorant_since_s < _LEARNING_S
+
+    def _counts(self) -> Iterator[list[int]]:
+        for name in ("stable", "canary", "stable_all", "canary_all"):
+            yield [getattr(t, name) for t in self._recent]
+
+    def _staged(self) -> tuple[float, ...]:
+        """Give each stage's requests per second; after a change of the stages, of what was counted since."""
+        stages = len(self._recent[-1].staged) if self._recent else 0
+        counted = [t for t in self._recent if len(t.staged) == stages]
+        seconds = sum(t.seconds for t in counted)
+        return tuple(sum(t.staged[i] for t in counted) / seconds for i in range(stages))
 
     def _forget_others(self, revisions: dict[str, str]) -> None:
         """Forget the costs of revisions that no longer run."""
@@ -167,15 +221,25 @@ class CapacityBook:
         known = self._settings.get(version)
         if known is None or (known.ready, known.weights) != (ready, weights):
             wait_s = 0.5 * RECENT_S if known is None else _LATE_S
-            known = self._settings[version] = _Setting(ready, weights, now_s + wait_s)
+            known = self._settings[version] = _Setting(ready, weights, now_s + wait_s, self._shown.get(version, ()))
+        self._shown[version] = scaling.use
         mean = sum(rates) / len(rates)
         steady = all(abs(rate - mean) <= _STEADY * mean for rate in rates) and now_s >= known.learn_from_s
         if scaling.scaler is None or not ready or not steady or mean <= 0.0:
             return
-        for metric, use in zip(scaling.scaler.metrics, scaling.use, strict=True):
-            if use is not None:
-                key = (version, metric.name)
+        before = known.before if len(known.before) == len(scaling.use) else (None,) * len(scaling.use)
+        for metric, use, old in zip(scaling.scaler.metrics, scaling.use, before, strict=True):
+            key = (version, metric.name)
+            if use is not None and use != old and self._is_of_now(key, use, mean / ready):
                 self._samples[key] = self._samples.get(key, Samples()).add(mean / ready, use)
+
+    def _is_of_now(self, key: tuple[str, str], use: float, load: float) -> bool:
+        """Tell whether a use can be that of the present load: an HPA that nobody renews shows the same for ever."""
+        sampled_use, sampled_load = self._sampled.get(key, (None, 0.0))
+        if use != sampled_use:
+            sampled_load = load
+            self._sampled[key] = (use, load)
+        return abs(load - sampled_load) <= _SAME_LOAD * sampled_load
 
     def _costs(self, version: str, scaling: Scaling, *, others: dict[str, Cost]) -> tuple[Cost | None, ...]:
         if scaling.scaler is None:
@@ -217,13 +281,22 @@ def _is_missing(scaling: Scaling, costs: Sequence[Cost | None]) -> bool:
     return any(use is not None and cost is None for use, cost in zip(scaling.use, costs, strict=True))
 
 
-def _severity(recent: Sequence[Throughput]) -> Severity | None:
-    """Estimate by how much more of its requests the canary fails, with a 95 % Clopper-Pearson interval of its own rate."""
-    requests, errors = sum(t.canary for t in recent), sum(t.canary_errors for t in recent)
+def severity_of(recent: Sequence[Throughput]) -> Severity | None:
+    """Estimate by how much more of its requests the canary fails, with a 95 % Clopper-Pearson interval of its own rate.
+
+    Harm has a beginning, and what was before it says nothing of how bad it is: of all beginnings in the recent time the one
+    counts from which on the most harm is certain. None without requests.
+    """
     others, other_errors = sum(t.stable for t in recent), sum(t.stable_errors for t in recent)
-    if not requests:
-        return None
     usual = other_errors / others if others else 0.0
+    newest_first = list(recent)[::-1]
+    requests = accumulate(t.canary for t in newest_first)
+    errors = accumulate(t.canary_errors for t in newest_first)
+    since = [_beyond(usual, failed, count) for failed, count in zip(errors, requests, strict=True) if count]
+    return max(reversed(since), key=lambda severity: severity.low, default=None)
+
+
+def _beyond(usual: float, errors: int, requests: int) -> Severity:
     low = float(betaincinv(errors, requests - errors + 1, 0.025)) if errors else 0.0
     high = float(betaincinv(errors + 1, requests - errors, 0.975)) if errors < requests else 1.0
     return Severity(*(max(0.0, rate - usual) for rate in (errors / requests, low, high)))

@@ -17,7 +17,7 @@ import structlog
 from analyzer.app import pace
 from analyzer.app.answers import Deliver, JudgeAnswer, JudgeOrder
 from analyzer.app.beginners import Beginners
-from analyzer.app.capacity import throughput
+from analyzer.app.capacity import Throughput, throughput
 from analyzer.app.history.lessons import PodTelemetry, usual
 from analyzer.app.history.reading import anchor
 from analyzer.app.ledger import SETTLE_S, Anomaly, Demand, Statement, build_intervals, window_for
@@ -192,8 +192,16 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
     ]
     # Pods serve all routes, whichever is judged.
     of_all_routes = [replace(demand, routes=None) for demand in demands if demand.routes is not None]
-    results = build_intervals(window, [*demands, *of_all_routes], settle_s=settle_s)
-    whole = dict(zip((d.key for d in of_all_routes), results[len(demands) :], strict=True))
+    of_stages = [
+        replace(demand, routes=routes)
+        for order, demand in zip(orders, demands, strict=True)
+        for routes in order.stages
+        if routes is not None
+    ]
+    results = build_intervals(window, [*demands, *of_all_routes, *of_stages], settle_s=settle_s)
+    staged = iter(results[len(demands) + len(of_all_routes) :])
+    stages = [[next(staged).intervals if routes is not None else () for routes in order.stages] for order in orders]
+    whole = dict(zip((d.key for d in of_all_routes), results[len(demands) :], strict=False))
     results = results[: len(demands)]
     wholes = [whole.get(order.key, result) for order, result in zip(orders, results, strict=True)]
     orders = [_with_common_edges(order, result) for order, result in zip(orders, results, strict=True)]
@@ -207,8 +215,16 @@ def _judge_together(orders: Sequence[JudgeOrder], window: TelemetryWindow, settl
         for order, result, everywhere in zip(orders, results, wholes, strict=True)
     ]
     answers = [
-        _answer(order, result, assessment, everywhere=everywhere, window=window)
-        for order, result, everywhere, assessment in zip(orders, results, wholes, judge(requests), strict=True)
+        _answer(
+            order,
+            result,
+            assessment,
+            window=window,
+            throughput=throughput(result.intervals, everywhere.intervals, staged),
+        )
+        for order, result, everywhere, staged, assessment in zip(
+            orders, results, wholes, stages, judge(requests), strict=True
+        )
     ]
     return [replace(answer, intervals=request.intervals) for answer, request in zip(answers, requests, strict=True)]
 
@@ -266,7 +282,12 @@ def _without_latency(interval: Interval) -> Interval:
 
 
 def _answer(
-    order: JudgeOrder, result: Statement, assessment: Assessment, *, everywhere: Statement, window: TelemetryWindow
+    order: JudgeOrder,
+    result: Statement,
+    assessment: Assessment,
+    *,
+    window: TelemetryWindow,
+    throughput: tuple[Throughput, ...],
 ) -> JudgeAnswer:
     doubtful = not order.settings.sticky_users and assessment.evidence.sample_ratio_log_e >= DOUBT
     return JudgeAnswer(
@@ -278,7 +299,7 @@ def _answer(
         interval_s=result.interval_s,
         anomalies=result.anomalies,
         strays=name_strays(order, window, result) if doubtful else "",
-        throughput=throughput(result.intervals, everywhere.intervals),
+        throughput=throughput,
     )
 
 

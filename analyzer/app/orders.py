@@ -11,11 +11,14 @@ from analyzer.app.target import ObservedTarget
 from analyzer.core.capacity.demand import busy_at, full_at
 from analyzer.core.judge import initial_state
 from analyzer.core.judge.types import Step
-from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, Limits, RolloutPlan, RolloutState, step_of
+from analyzer.core.rollout import JUDGED, CapacityView, HoldReason, Limits, Phase, RolloutPlan, RolloutState, step_of
 from analyzer.core.rollout.weights import active_stage
 from analyzer.policy.model import CanaryPolicy
 from analyzer.policy.routes import StageTarget
 from analyzer.ports import Workload
+
+_READ = JUDGED | {Phase.ROLLING_BACK}
+"""A rollback needs no telemetry; one in parts goes by the traffic where there is some."""
 
 PROPAGATION_S = 5.0
 """Time that a weight may take from the API server into every proxy (semantics.md §2: debounce of 100 ms, seldom seconds)."""
@@ -32,7 +35,7 @@ def order_of(
     """Return the order for the present step; None where nothing is to be judged, or there is nothing to compare."""
     namespace = policy.metadata.namespace
     stable, canary = (_source(target, namespace, name) for name in (state.stable, state.canary))
-    if state.phase not in JUDGED or stable is None or canary is None:
+    if state.phase not in _READ or stable is None or canary is None:
         return None
     stage = active_stage(state.weights)
     key = f"{namespace}/{policy.metadata.name}"
@@ -58,11 +61,21 @@ def order_of(
         step=step_of(plan, state),
         mixed_until_s=_mixed_until(state),
         weight_before=_weight_before(plan, state),
+        stages=_stages(target.stages, active=stage),
         seen=_seen(plan, state),
         canary_full_at=full_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
         canary_busy_at=busy_at(capacity.canary) if capacity is not None and plan.capacity_gate else None,
     )
+    if state.phase is Phase.ROLLING_BACK:
+        # It is judged no more; how much traffic there is, the newest intervals say.
+        return replace(order, demand=replace(order.demand, since_s=None))
     return replace(order, passed=_passed(order, plan, state, target.stages[:stage]))
+
+
+def _stages(stages: tuple[StageTarget, ...], *, active: int) -> tuple[frozenset[str] | None, ...]:
+    if len(stages) == 1:
+        return ()
+    return tuple(None if i == active else stage.telemetry or frozenset() for i, stage in enumerate(stages))
 
 
 def _passed(
@@ -82,6 +95,7 @@ def _passed(
         state=state.passed or initial_state(),
         step=Step(key="through", next_weight=None),
         weight_before=None,
+        stages=(),
         seen=NOTHING,
     )
 

@@ -16,7 +16,7 @@ from analyzer.app.observe import Observed, defaults_of, observe
 from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
 from analyzer.app.report import Reporter
-from analyzer.app.reserve import floor_for, keep_reserves
+from analyzer.app.reserve import floor_for, keep_reserves, tell_lost
 from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, seen_in, take_in, telemetry_now
 from analyzer.app.status import read_status, stamp_notices, timestamp
 from analyzer.app.target import ObservedTarget, shares
@@ -34,7 +34,8 @@ from analyzer.core.rollout import (
     write_failed,
 )
 from analyzer.core.rollout.notices import close
-from analyzer.core.rollout.transitions import abort, break_off
+from analyzer.core.rollout.returning import abandon
+from analyzer.core.rollout.transitions import break_off
 from analyzer.errors import ConflictError, LeadershipLost, SerinError, TerminalError, TransientError
 from analyzer.policy.defaults import with_defaults
 from analyzer.policy.model import CapacityMode, OnDelete
@@ -159,7 +160,7 @@ class Reconciler:
             obj, state = await self._move(obj, observed, state, now_s=telemetry_now(answer))
         else:
             self._failures = 0
-        await self._keep_reserve(observed, state, capacity)
+        state = await self._keep_reserve(observed, state, capacity)
         failure = await self._finish(obj, state, observed)
         order = order_of(observed.policy, observed.plan, self._state, observed.target, capacity=capacity)
         interest = observed.target.interest
@@ -201,12 +202,15 @@ class Reconciler:
             self._capacity.take(answer.throughput, now_s=now_s)
         if state.phase not in IN_FLIGHT or not observed.plan.capacity_gate:
             return None
-        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s)
+        fresh = answer is not None and answer.health.fresh
+        return self._capacity.view(self._services.cache, observed.target, state, now_s=now_s, fresh=fresh)
 
-    async def _keep_reserve(self, observed: Observed, state: RolloutState, capacity: CapacityView | None) -> None:
+    async def _keep_reserve(
+        self, observed: Observed, state: RolloutState, capacity: CapacityView | None
+    ) -> RolloutState:
         """Hold, or give back, what the stable version's HPA is kept at. A failure of it never delays a rollout."""
         if self._services.dry_run:
-            return
+            return state
         wanted = observed.policy.spec.capacity.mode is CapacityMode.RESERVE and not observed.plan.observe_only
         workload = observed.target.workloads.get(state.stable)
         held = workload.deployment if wanted and workload is not None and state.phase in _RESERVED else None
@@ -214,11 +218,15 @@ class Reconciler:
         linger = wanted and state.phase is not Phase.PROMOTED
         cache, now_s = self._services.cache, self._services.clock.now_s()
         try:
-            await keep_reserves(cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s, linger=linger)
+            lost = await keep_reserves(
+                cache, self._writer, self.ref, deployment=held, floor=floor, now_s=now_s, linger=linger
+            )
         except LeadershipLost:
             raise
         except SerinError as error:
             log.warning("reserve not written", policy=self.key, error=str(error))
+            return state
+        return tell_lost(state, lost) if held is not None else state
 
     def _now(self) -> str:
         return timestamp(self._services.clock.now_s())
@@ -365,9 +373,10 @@ class Reconciler:
             return True
         state = self._state
         live = await self._read_back(observed, state.canary)
-        if state.phase is not Phase.ROLLING_BACK:
+        if state.phase is not Phase.ROLLING_BACK or state.intent is None:
             message = f"{state.canary} was being judged when its policy was deleted"
-            state = abort(observed.plan, state, live, reason="PolicyDeleted", message=message)
+            capacity = self._view_capacity(observed, state, None)
+            state = abandon(observed.plan, state, live, message=message, capacity=capacity)
             self._recorder.deleted(self._state, state, live, message=message, at=self._now())
         if state.intent is not None:
             fresh = self._observe(obj)

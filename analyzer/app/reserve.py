@@ -16,13 +16,19 @@ import structlog
 from analyzer.app.view import ClusterView
 from analyzer.app.writer import Writer
 from analyzer.core.capacity import Load, VersionCapacity, needed
-from analyzer.core.rollout import CapacityView
+from analyzer.core.rollout import CapacityView, RolloutState, Urgency
+from analyzer.core.rollout.notices import tell_once, untell
 from analyzer.errors import LeadershipLost, SerinError
+from analyzer.policy.mesh import name_of
+from analyzer.policy.scaling import autoscalers_of
 from analyzer.ports import CANARY_POLICY, HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
 
 log = structlog.get_logger("serin.reserve")
 
 ANNOTATION: Final = "serin.dev/reserve"
+LOST: Final = "ReserveLost"
+"""Under this name people are told that somebody else takes a reserve back."""
+
 LASTS_S: Final = 3600.0
 """A reserve that nobody renews is stale after this."""
 
@@ -87,7 +93,8 @@ def floor_for(capacity: CapacityView | None) -> int | None:
     if capacity is None or capacity.stable.scaler is None:
         return None
     stable: VersionCapacity = capacity.stable
-    load = Load(capacity.moving, elsewhere=capacity.stable_elsewhere)
+    # What stages before this one gave the canary comes back with the rest.
+    load = Load(capacity.moving, elsewhere=capacity.stable_elsewhere + capacity.canary_elsewhere)
     need = needed(stable, load.at(100.0))
     return None if need is None else min(need, capacity.stable.scaler.max_replicas)
 
@@ -142,9 +149,16 @@ def linger_operations(autoscaler: Object, *, now_s: float) -> Sequence[PatchOper
 
 
 def _tests(autoscaler: Object) -> list[PatchOperation]:
-    """Write only on what was read: the same object, the same value, the same annotation."""
+    """Write only on what was read: the same object, the same value, the same annotation.
+
+    JSON Patch has no test for what is not there, and to add the map of annotations would replace one that came meanwhile: where
+    there is none, the whole object has to be the same.
+    """
     metadata, spec = autoscaler["metadata"], autoscaler["spec"]
     tests: list[PatchOperation] = [{"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}]
+    if not metadata.get("annotations") or "minReplicas" not in spec:
+        version = metadata["resourceVersion"]
+        tests.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
     if "minReplicas" in spec:
         tests.append({"op": "test", "path": "/spec/minReplicas", "value": spec["minReplicas"]})
     text = (metadata.get("annotations") or {}).get(ANNOTATION)
@@ -170,10 +184,11 @@ async def keep_reserves(
     floor: int | None,
     now_s: float,
     linger: bool = False,
-) -> None:
+) -> Object | None:
     """Hold the HPA of `deployment` at `floor`, and give back every other reserve of this policy; where they linger, soon.
 
-    Without a deployment all are given back. Without a floor a reserve that is held stays, and none is begun.
+    Without a deployment all are given back. Without a floor a reserve that is held stays, and none is begun. Returns the HPA
+    whose reserve somebody else took back.
 
     Raises
     ------
@@ -181,11 +196,15 @@ async def keep_reserves(
         As the port says; another turn tries again.
     """
     key = f"{policy.namespace}/{policy.name}"
-    for autoscaler in cache.list(HORIZONTAL_POD_AUTOSCALER, policy.namespace):
-        target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    lost: Object | None = None
+    autoscalers = cache.list(HORIZONTAL_POD_AUTOSCALER, policy.namespace)
+    own = set() if deployment is None else set(map(name_of, autoscalers_of(deployment, autoscalers)))
+    for autoscaler in autoscalers:
         held = read_reserve(autoscaler)
         mine = held is not None and held.policy == key
-        if deployment is not None and target.get("name") == deployment:
+        if autoscaler["metadata"]["name"] in own:
+            if mine and held is not None and autoscaler["spec"].get("minReplicas") != held.floor:
+                lost = autoscaler
             wanted = held.floor if floor is None and held is not None else floor
             if wanted is not None:
                 await _write(writer, autoscaler, hold_operations(autoscaler, policy=key, floor=wanted, now_s=now_s))
@@ -193,6 +212,27 @@ async def keep_reserves(
             await _write(writer, autoscaler, linger_operations(autoscaler, now_s=now_s))
         elif mine:
             await _write(writer, autoscaler, release_operations(autoscaler))
+    return lost
+
+
+def tell_lost(state: RolloutState, lost: Object | None) -> RolloutState:
+    """Tell people once where somebody else takes a reserve back (GitOps does), and when it holds again."""
+    if lost is None:
+        return untell(state, LOST, f"The reserve of {state.stable} holds.", urgency=Urgency.NOTICE)
+    held = read_reserve(lost)
+    assert held is not None, "only what is held can be lost"
+    name, present = lost["metadata"]["name"], lost["spec"].get("minReplicas") or 1
+    return tell_once(
+        state,
+        LOST,
+        Urgency.NOTICE,
+        f"minReplicas of HorizontalPodAutoscaler {name} is {present} again, not the {held.floor} held in reserve.",
+        title=f"The reserve of {state.stable} does not hold",
+        done="Somebody else's value is left alone. The rollout goes on; a rollback may have to wait for pods.",
+        to_do="If a GitOps tool wrote it, let it ignore spec.minReplicas of this object (Argo CD: `ignoreDifferences`), or use "
+        "`capacity.mode: gate`. Who writes it:",
+        command=f"kubectl -n {lost['metadata']['namespace']} get hpa {name} -o yaml --show-managed-fields",
+    )
 
 
 async def release_orphans(cache: ClusterView, writer: Writer, *, now_s: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from analyzer.app.history.pods import PodCounts, read_pods
 from analyzer.cli.options import UsageError, read_policy_file
 from analyzer.cli.past import open_prometheus, parse_time, parse_workload
 from analyzer.errors import MetricsUnavailable, PolicyError
+from analyzer.policy.defaults import HOME
 from analyzer.ports import Workload
 from analyzer.replay.calibrate import ENOUGH, ROLLOUTS, Calibration
 from analyzer.replay.mend import calibrate, report_dict, report_text
@@ -39,16 +41,21 @@ def calibrate_workload(
     hours: float = 24.0,
     to_time: str = "0s",
     policy: Path | None = None,
+    beside: Sequence[Path] = (),
+    home: str = HOME,
     rollouts: int = ROLLOUTS,
     seed: int = 1,
     output: str = "table",
 ) -> int:
-    """Calibrate a policy (or the defaults) on a workload's past, and return the exit code."""
+    """Calibrate a policy (or Serin's own defaults) on a workload's past, and return the exit code.
+
+    `policy`, `beside` and `home` are as of `read_policy_file`.
+    """
     try:
         _check(output, hours=hours, rollouts=rollouts)
         telemetry = open_prometheus(url, reporter="destination", known=("destination",))
         target = parse_workload(workload, "--workload")
-        read = policy_of({}) if policy is None else read_policy_file(policy)
+        read = policy_of({}) if policy is None else read_policy_file(policy, beside=beside, home=home)
         to_s = parse_time(to_time, "--to", now_s=datetime.now(UTC).timestamp())
     except PolicyError as error:
         print(f"serin calibrate: {error}", file=sys.stderr)

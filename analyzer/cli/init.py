@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from analyzer.cli.shared import SerinNamespace
+from analyzer.policy.defaults import HOME
+
 if TYPE_CHECKING:
     from analyzer.policy.bundle import Bundle
 
@@ -35,12 +38,7 @@ def init(
     context: Annotated[
         str | None, typer.Option(help="The kubeconfig's current one by default.", metavar="NAME")
     ] = None,
-    home: Annotated[
-        str,
-        typer.Option(
-            "--serin-namespace", help="Where Serin runs: CanaryDefaults there are the cluster's.", metavar="NAME"
-        ),
-    ] = "serin-system",
+    home: SerinNamespace = HOME,
 ) -> None:
     """Write a first policy for a VirtualService of the manifests (-f), or of a cluster.
 
@@ -85,7 +83,7 @@ def _from_cluster(kubeconfig: str | None, context: str | None, namespace: str, h
     from analyzer.policy.load import from_cluster
     from analyzer.policy.model import DEFAULTS_KIND, KIND
 
-    items = [from_cluster(obj) for obj in lister(kubeconfig, context, home=home)([namespace])]
+    items = [from_cluster(obj) for obj in lister(kubeconfig, context, command="init", home=home)([namespace])]
     ours = {KIND, DEFAULTS_KIND}
     return Bundle(
         policies=[item for item in items if item.value.get("kind") == KIND],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from analyzer.cli.pipe import until_closed
+from analyzer.cli.shared import SerinNamespace
+from analyzer.policy.defaults import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +58,7 @@ def lint(
         str | None,
         typer.Option("--namespace", "-n", help="Of objects that name none; default by default.", metavar="NAME"),
     ] = None,
-    home: Annotated[
-        str,
-        typer.Option(
-            "--serin-namespace", help="Where Serin runs: CanaryDefaults there are the cluster's.", metavar="NAME"
-        ),
-    ] = "serin-system",
+    home: SerinNamespace = HOME,
 ) -> None:
     """Check policies, and what they point to where it is among the files or, with --cluster, in the cluster.
 
@@ -85,7 +82,7 @@ def lint(
             stdin=stdin,
             namespace=namespace,
             home=home,
-            list_objects=lister(kubeconfig, context, home=home) if cluster else None,
+            list_objects=lister(kubeconfig, context, command="lint", home=home) if cluster else None,
         )
     except SerinError as error:
         typer.echo(f"serin lint: {error}", err=True)

@@ -1,4 +1,4 @@
-"""What is in a cluster now, for `serin lint --cluster`: read only, and only what a policy may point to."""
+"""What is in a cluster now, for `serin lint --cluster` and `serin init`: read only, and only what a policy may point to."""
 
 import asyncio
 import sys
@@ -28,8 +28,8 @@ KINDS: Final = (VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, DEPLOYMENT, HORIZONT
 _USUAL: Final = Path("~/.kube/config")
 
 
-def lister(kubeconfig: str | None, context: str | None, *, home: str = HOME) -> ListObjects:
-    """Give a function that lists the objects of namespaces, as `lint_files` takes one.
+def lister(kubeconfig: str | None, context: str | None, *, command: str, home: str = HOME) -> ListObjects:
+    """Give a function that lists the objects of namespaces, as `lint_files` takes one; `command` is who asks.
 
     Without a kubeconfig: kubectl's own file, or where there is none the pod's service account. It raises SerinError as the
     adapter says.
@@ -41,12 +41,14 @@ def lister(kubeconfig: str | None, context: str | None, *, home: str = HOME) -> 
 
     async def read(namespaces: Iterable[str]) -> Sequence[Object]:
         async with connect(credentials) as cluster:
-            return await list_objects(cluster, namespaces, home=home)
+            return await list_objects(cluster, namespaces, command=command, home=home)
 
     return lambda namespaces: asyncio.run(read(namespaces))
 
 
-async def list_objects(cluster: Cluster, namespaces: Iterable[str], *, home: str = HOME) -> Sequence[Object]:
+async def list_objects(
+    cluster: Cluster, namespaces: Iterable[str], *, command: str, home: str = HOME
+) -> Sequence[Object]:
     """List what policies in these namespaces may point to, and the policies themselves where their CRD is installed.
 
     And the defaults, those of Serin's own namespace (`home`) too. Whoever may not look there is told, and checks without.
@@ -67,7 +69,7 @@ async def list_objects(cluster: Cluster, namespaces: Iterable[str], *, home: str
         try:
             found += await _ours(cluster, CANARY_DEFAULTS, home)
         except ReadRefused as error:
-            print(f"serin lint: without the cluster's CanaryDefaults: {error}", file=sys.stderr)
+            print(f"serin {command}: without the cluster's CanaryDefaults: {error}", file=sys.stderr)
     return found
 
 

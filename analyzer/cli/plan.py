@@ -2,11 +2,13 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analyzer.cli.options import UsageError, read_policy_file
 from analyzer.errors import SerinError
+from analyzer.policy.defaults import HOME
 from analyzer.policy.quantities import parse_duration, parse_percent
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _PODS: Final = (1, 1000)
 def plan_command(
     policy: Path,
     *,
+    beside: Sequence[Path] = (),
+    home: str = HOME,
     rps: float,
     error_rate: str,
     latency_p50: str | None = None,
@@ -37,8 +41,8 @@ def plan_command(
 
     Parameters
     ----------
-    policy
-        A file with one CanaryPolicy (other objects may be beside it).
+    policy, beside, home
+        As of `read_policy_file`.
     rps
         Requests per second on the routes whose weights move.
     error_rate
@@ -58,7 +62,7 @@ def plan_command(
         if plot is not None and plot.suffix.lower() != ".svg":
             raise UsageError(f"--plot {plot}: the picture is an SVG, name it {plot.with_suffix('.svg')}")
         traffic = _traffic(rps, error_rate, latency_p50=latency_p50, latency_p99=latency_p99, pods=pods)
-        read = read_policy_file(policy)
+        read = read_policy_file(policy, beside=beside, home=home)
         text, picture = _simulate(read, traffic, output=output, draw=plot is not None)
         if plot is not None:
             _write(plot, picture)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from analyzer.adapters.prometheus import PrometheusTelemetry
 from analyzer.cli.options import UsageError, read_policy_file
 from analyzer.cli.past import open_prometheus, parse_time, parse_workload
 from analyzer.errors import MetricsUnavailable, PolicyError
+from analyzer.policy.defaults import HOME
 from analyzer.policy.model import CanaryPolicy
 from analyzer.ports import Workload
 from analyzer.replay.counts import MAX_REPORTED, CountsReader, open_counts
@@ -75,6 +77,8 @@ def replay_prometheus(
     url: str,
     *,
     policy: Path,
+    beside: Sequence[Path] = (),
+    home: str = HOME,
     from_time: str,
     to_time: str = "0s",
     stable: str | None = None,
@@ -90,7 +94,8 @@ def replay_prometheus(
 ) -> int:
     """Replay a rollout out of Prometheus' past, and return the exit code.
 
-    Times are RFC 3339, unix seconds, or a duration before now (`2h`).
+    `policy`, `beside` and `home` are as of `read_policy_file`. Times are RFC 3339, unix seconds, or a duration before now
+    (`2h`).
     """
     shown = _output(output, trace=trace)
     if shown is None:
@@ -98,7 +103,7 @@ def replay_prometheus(
     try:
         telemetry = open_prometheus(url, reporter=reporter, known=("source", "waypoint"))
         own = open_prometheus(url, reporter="destination", known=("destination",))
-        read = read_policy_file(policy)
+        read = read_policy_file(policy, beside=beside, home=home)
         versions = _workloads(read, stable, canary)
         now_s = datetime.now(UTC).timestamp()
         recording = Recording(

@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from analyzer.cli.pipe import until_closed
+from analyzer.cli.shared import SerinNamespace
+from analyzer.policy.defaults import HOME
 
 
 class Output(StrEnum):
@@ -19,7 +21,15 @@ class Output(StrEnum):
 
 
 _Out = Annotated[Output, typer.Option("--output", "-o", help="A table, or JSON.")]
-_Policy = Annotated[Path | None, typer.Option("--policy", help="The policy file.", metavar="FILE", show_default=False)]
+_Policy = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--policy",
+        help="A file with one CanaryPolicy. Again: files or folders whose CanaryDefaults count for it.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 _Prometheus = Annotated[
     str | None, typer.Option(help="Read the past out of Prometheus.", metavar="URL", show_default=False)
 ]
@@ -30,7 +40,14 @@ def _end(command: Callable[[], int]) -> NoReturn:
 
 
 def plan(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A file with one CanaryPolicy.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A file with one CanaryPolicy; then files or folders whose CanaryDefaults count for it. `-`: standard input.",
+            show_default=False,
+        ),
+    ],
     rps: Annotated[
         float, typer.Option(help="Requests per second on the routes whose weights move.", show_default=False)
     ],
@@ -40,6 +57,7 @@ def plan(
     latency_p99: Annotated[str | None, typer.Option(help="Of the stable version: 250ms", metavar="DURATION")] = None,
     pods: Annotated[int, typer.Option(help="Of the stable version.")] = 10,
     plot: Annotated[Path | None, typer.Option(help="Draw it too, as SVG.", metavar="FILE")] = None,
+    home: SerinNamespace = HOME,
     output: _Out = Output.TABLE,
 ) -> None:
     """Simulate what a policy will do to releases of a service like yours, with the real judge and decision.
@@ -52,7 +70,9 @@ def plan(
     _end(
         partial(
             plan_command,
-            policy,
+            files[0],
+            beside=files[1:],
+            home=home,
             rps=rps,
             error_rate=error_rate,
             latency_p50=latency_p50,
@@ -91,6 +111,7 @@ def replay(
     stable_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
     canary_pods: Annotated[int | None, typer.Option(help="Where Prometheus does not tell.")] = None,
     canary_since: Annotated[str | None, typer.Option(help="When the canary's pods began.", metavar="TIME")] = None,
+    home: SerinNamespace = HOME,
     trace: Annotated[
         bool | None, typer.Option("--trace/--no-trace", help="Show each interval. [default: for a single rollout]")
     ] = None,
@@ -112,13 +133,15 @@ def replay(
         _end(partial(replay_decisions, decisions))
     if counts is not None:
         _end(partial(replay_counts, counts, output=output.value, trace=trace))
-    if from_time is None or policy is None or prometheus is None:
+    if from_time is None or not policy or prometheus is None:
         raise typer.BadParameter("--prometheus needs --from TIME and --policy FILE")
     _end(
         partial(
             replay_prometheus,
             prometheus,
-            policy=policy,
+            policy=policy[0],
+            beside=policy[1:],
+            home=home,
             from_time=from_time,
             to_time=to_time,
             stable=stable,
@@ -144,6 +167,7 @@ def calibrate(
     to_time: Annotated[str, typer.Option("--to", help="End of that past.", metavar="TIME")] = "0s",
     rollouts: Annotated[int, typer.Option(help="How many pseudo-rollouts.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed draws the same ones.")] = 1,
+    home: SerinNamespace = HOME,
     output: _Out = Output.TABLE,
 ) -> None:
     """Let your stable pods play the canary, to see how often this policy would have rolled back a harmless release.
@@ -160,7 +184,9 @@ def calibrate(
             workload=workload,
             hours=hours,
             to_time=to_time,
-            policy=policy,
+            policy=policy[0] if policy else None,
+            beside=policy[1:] if policy else (),
+            home=home,
             rollouts=rollouts,
             seed=seed,
             output=output.value,

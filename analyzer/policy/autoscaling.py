@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from analyzer.policy.cpu import without_request
 from analyzer.policy.findings import Code, Path, Problem, Severity
 from analyzer.policy.mesh import Object, get_map, get_maps, name_of
 from analyzer.policy.model import CanaryPolicy
@@ -12,6 +13,8 @@ from analyzer.policy.scaling import autoscalers_of, read_scaling
 
 DEFAULT_WINDOW_S = 300
 """Kubernetes' default `behavior.scaleDown.stabilizationWindowSeconds`."""
+
+_USUAL_UTILISATION: Final = 80
 
 _WHERE: Path = ("spec", "target")
 
@@ -57,9 +60,29 @@ def _check_one(policy: CanaryPolicy, deployment: Object, autoscaler: Object) -> 
         )
         seconds = min(3600, round(needed_s))
         yield _warn(Code.SCALE_DOWN_WINDOW, message, f"set `behavior.scaleDown.stabilizationWindowSeconds: {seconds}`")
-    if _scales_by_cpu(autoscaler) and (container := _without_request(deployment)):
+    if get_map(autoscaler, "spec", "behavior", "scaleUp").get("selectPolicy") == "Disabled":
+        scaled_by = f"HorizontalPodAutoscaler {name_of(autoscaler)}"
+        message = f"{scaled_by} never scales {name} up (`behavior.scaleUp.selectPolicy: Disabled`)"
+        yield _warn(Code.NEVER_SCALES_UP, message, "remove that, or size the Deployment for all of the traffic")
+    yield from _check_cpu(deployment, autoscaler)
+
+
+def _check_cpu(deployment: Object, autoscaler: Object) -> Iterator[Problem]:
+    name, scaled_by = name_of(deployment), name_of(autoscaler)
+    without = (without_request(deployment, container=container) for container in _cpu_of(autoscaler))
+    if container := next(filter(None, without), None):
         message = f"container {container} of Deployment {name} requests no CPU: its HorizontalPodAutoscaler cannot work"
         yield _warn(Code.NO_CPU_REQUEST, message, "add `resources: {requests: {cpu: …}}`")
+    scaler = read_scaling(deployment, [autoscaler]).scaler
+    for metric in scaler.metrics if scaler is not None else ():
+        request = metric.target.request
+        if request and (metric.saturation is None or metric.saturation <= metric.wanted):
+            message = (
+                f"HorizontalPodAutoscaler {scaled_by} starts more pods of {name} only when they use more than "
+                f"{100 * metric.wanted / request:.3g} % of the CPU that they request, which nobody promised them"
+            )
+            mend = f"set `averageUtilization: {_USUAL_UTILISATION}`, or a CPU limit far above the request"
+            yield _warn(Code.TARGET_TOO_HIGH, message, mend)
 
 
 def _too_few_replicas(deployments: Sequence[Object], autoscalers: Sequence[Object]) -> Iterator[Problem]:
@@ -107,23 +130,18 @@ def scale_down_window_s(autoscaler: Object) -> float | None:
     return float(window) if isinstance(window, (int, float)) else DEFAULT_WINDOW_S
 
 
-def _scales_by_cpu(autoscaler: Object) -> bool:
-    """Tell whether a metric is a share of the CPU request; without any metric, Kubernetes takes that of CPU."""
+def _cpu_of(autoscaler: Object) -> Iterator[str | None]:
+    """Give whose share of its CPU request the metrics are: a container's, or None for the whole pod's.
+
+    Without any metric, Kubernetes takes that of the pod.
+    """
     metrics = get_maps(autoscaler, "spec", "metrics")
     if not metrics:
-        return True
-    bodies = [get_map(metric, kind) for metric in metrics for kind in ("resource", "containerResource")]
-    return any(
-        body.get("name") == "cpu" and get_map(body, "target").get("averageUtilization") is not None for body in bodies
-    )
-
-
-def _without_request(deployment: Object) -> str | None:
-    for container in get_maps(deployment, "spec", "template", "spec", "containers"):
-        resources = get_map(container, "resources")
-        if not any("cpu" in get_map(resources, kind) for kind in ("requests", "limits")):
-            return str(container.get("name") or "without a name")
-    return None
+        yield None
+    for body in (get_map(metric, kind) for metric in metrics for kind in ("resource", "containerResource")):
+        if body.get("name") == "cpu" and get_map(body, "target").get("averageUtilization") is not None:
+            container = body.get("container")
+            yield None if container is None else str(container)
 
 
 def _warn(code: Code, message: str, mend: str) -> Problem:

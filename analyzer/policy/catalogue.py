@@ -85,6 +85,8 @@ CATALOGUE: Final[Mapping[Code, Entry]] = {
             "too few maxReplicas",
             "The version could never carry the stage; Serin would hold there.",
         ),
+        (Code.NEVER_SCALES_UP, "an HPA that never scales up", "Each step would wait for pods that nobody starts."),
+        (Code.TARGET_TOO_HIGH, "a target that no pod may reach", "Full pods fail requests, and no more are started."),
         (Code.SHORT_WINDOW, "hours shorter than a step", "A rollout takes as many days as it has steps."),
         (Code.REGEX_COOKIE_SPACE, "an expression that misses cookies", "Browsers write a space after each `;`."),
         (Code.REGEX_DOT, "an unescaped dot", "It matches any character, and so other people's domains."),

@@ -62,7 +62,7 @@ def pod_cpu(
         None where a container has no request: there the HPA does not work.
     """
     template = get_map(deployment, "spec", "template", "spec")
-    written = {str(each.get("name")) for each in _containers(template)}
+    written = {str(each.get("name")) for each in lasting(template)}
     live = [get_map(pod, "spec") for pod in pods if is_counted(pod) and get_maps(pod, "spec", "containers")]
     if live:
         found = [_of_spec(spec, container=container, written=written) for spec in live]
@@ -80,13 +80,24 @@ def pod_cpu(
     )
 
 
+def without_request(deployment: Object, *, container: object = None) -> str | None:
+    """Name the container of a Deployment, of all or of the one that counts, that requests no CPU; None where all do."""
+    spec = get_map(deployment, "spec", "template", "spec")
+    if container is None and _cpu(get_map(spec, "resources"), "requests") is not None:
+        return None
+    for each in lasting(spec):
+        if container in {None, each.get("name")} and _of_container(each, written=True) is None:
+            return str(each.get("name") or "without a name")
+    return None
+
+
 def is_counted(pod: Object) -> bool:
     """Tell whether an HPA counts a pod: those that are on their way out or have failed it leaves aside."""
     return not get_map(pod, "metadata").get("deletionTimestamp") and get_map(pod, "status").get("phase") != "Failed"
 
 
-def _containers(spec: Object) -> list[Object]:
-    """Give the containers that run as long as their pod does."""
+def lasting(spec: Object) -> list[Object]:
+    """Give the containers of a pod's spec that run as long as it does."""
     sidecars = [c for c in get_maps(spec, "initContainers") if c.get("restartPolicy") == "Always"]
     return [*get_maps(spec, "containers"), *sidecars]
 
@@ -95,7 +106,7 @@ def _of_spec(spec: Object, *, container: object, written: set[str]) -> PodCpu | 
     whole = get_map(spec, "resources")
     each = [
         _of_container(c, written=str(c.get("name")) in written)
-        for c in _containers(spec)
+        for c in lasting(spec)
         if container is None or c.get("name") == container
     ]
     asked = [c for c in each if c is not None]

@@ -74,6 +74,8 @@ class Code(StrEnum):
     NO_CPU_REQUEST = "SRN403"  # warning: the HPA cannot work without it
     AUTOSCALERS_AMBIGUOUS = "SRN404"  # warning: several HPAs scale one Deployment, so none of them does
     MAX_REPLICAS_TOO_FEW = "SRN405"  # warning: under `maxReplicas` the version can never carry a stage
+    NEVER_SCALES_UP = "SRN406"  # warning: the HPA may not scale up
+    TARGET_TOO_HIGH = "SRN407"  # warning: the HPA grows only where its pods use more than anybody promised them
     REGEX_COOKIE_SPACE = "SRN411"  # warning: misses cookies after the first
     REGEX_DOT = "SRN412"  # warning: an unescaped dot matches anything
     SHORT_WINDOW = "SRN421"  # warning: hours that are over before a step's dwell is

@@ -73,8 +73,8 @@ def _named(layer: Document) -> str:
 
 
 def place_of(item: Document) -> str:
-    """Name the file and the line at which an object begins."""
-    return f"{item.file}:{item.position(()).line}" if item.file != CLUSTER else "in the cluster"
+    """Name the file and the line at which an object begins; or the cluster."""
+    return f"{item.file}:{item.position(()).line}" if item.file != CLUSTER else "the cluster"
 
 
 def conflicting(items: Sequence[Document]) -> Iterable[Finding]:

@@ -26,7 +26,8 @@ from analyzer.core.rollout import (
     settle,
     write_failed,
 )
-from analyzer.core.rollout.transitions import abort, break_off
+from analyzer.core.rollout.returning import abandon
+from analyzer.core.rollout.transitions import break_off
 from analyzer.errors import PolicyError
 from analyzer.policy.model import API_VERSION, KIND, CanaryPolicy
 from analyzer.policy.parse import parse_policy
@@ -175,7 +176,7 @@ class DecisionReplay:
         if "deleted" in line:
             plan, deleted = _policy(key, followed.facts)[1], line["deleted"]
             followed.now_s = None
-            return abort(plan, state, tuple(deleted["live"]), reason="PolicyDeleted", message=deleted["message"])
+            return abandon(plan, state, tuple(deleted["live"]), message=deleted["message"])
         return _decided(followed, key, line, state)
 
 

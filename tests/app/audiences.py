@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.app.model import ROUTE, SCRAPE_S, Behaviour, Labels, ModelMesh, version_of
 from tests.app.test_turns import QUICK
+from tests.fakes import ManualClock
 
 
 def _as_usual() -> dict[str, Behaviour]:
@@ -68,9 +69,11 @@ class AudienceMesh(ModelMesh):
         return super()._labels(name, version, **({"route_name": self._speaking} if self._speaking else {}), **more)
 
 
-def quick_audiences(audiences: dict[int, Audience] | None = None, **spec: Any) -> AudienceMesh:
+def quick_audiences(
+    audiences: dict[int, Audience] | None = None, *, clock: ManualClock | None = None, **spec: Any
+) -> AudienceMesh:
     """Make one with a quick policy."""
-    mesh = AudienceMesh(requests_per_s=1000.0)
+    mesh = AudienceMesh(requests_per_s=1000.0, clock=clock or ManualClock())
     mesh.set_policy(**QUICK | spec)
     mesh.audiences = audiences or {}
     return mesh

@@ -237,9 +237,14 @@ async def test_a_reserve_begun_by_a_life_that_was_killed_is_kept_and_given_back_
 async def test_a_floor_that_somebody_changed_meanwhile_is_theirs() -> None:
     loop = scaling_loop(mode="reserve")
     await loop.until(lambda: floor_of(loop) == 5, cycles=100)
-    hpa = loop.mesh.read(STABLE_HPA)
-    hpa["spec"]["minReplicas"] = 3
-    loop.mesh.cluster.apply(hpa)
+    change_floor(loop, 3)
     await loop.until(lambda: loop.phase == "Promoted", cycles=400)
     await loop.cycle()
     assert floor_of(loop) == 3
+
+
+def change_floor(loop: Loop, replicas: int) -> None:
+    """Write `minReplicas` as somebody else does."""
+    hpa = loop.mesh.read(STABLE_HPA)
+    hpa["spec"]["minReplicas"] = replicas
+    loop.mesh.cluster.apply(hpa)

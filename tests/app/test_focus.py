@@ -12,6 +12,7 @@ from analyzer.policy.lint import lint_files
 from tests.app.audiences import Audience, AudienceMesh, quick_audiences
 from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour
+from tests.fakes import ManualClock
 
 INSIDERS, PRIMARY = 0, 1
 FOCUS = [{"headers": {"cookie": {"regex": r"^(.*?;\s*)?(email=[^;]*@some-company-name\.com)(;.*)?$"}}}]
@@ -22,9 +23,11 @@ def both(v1: int, v2: int) -> list[dict[str, Any]]:
     return [{"destination": {"host": "helloworld", "subset": s}, "weight": w} for s, w in (("v1", v1), ("v2", v2))]
 
 
-def focused(*, labels: bool = True, insiders: Any = None, primary: Any = None) -> AudienceMesh:
+def focused(
+    *, labels: bool = True, insiders: Any = None, primary: Any = None, clock: ManualClock | None = None
+) -> AudienceMesh:
     """Make a mesh whose insiders are half and half, and everybody else on v1; `labels`: telemetry names routes."""
-    mesh = quick_audiences(stages=STAGES)
+    mesh = quick_audiences(clock=clock, stages=STAGES)
     service = mesh.read(ROUTE)
     service["spec"]["http"] = [
         {"name": "insiders", "match": FOCUS, "route": both(50, 50)},
@@ -137,6 +140,8 @@ async def test_harm_to_those_who_passed_takes_all_routes_back_where_a_limit_find
     status = mesh.read(POLICY)["status"]
     assert (status["phase"], status["reason"]) == (Phase.ROLLED_BACK, "Harm")
     assert "On insiders, where everybody has v2: " in status["message"]
+    assert status["message"].endswith("; nobody there has v1")
+    assert status["evidence"]["culprit"] == "limits"
 
 
 async def test_what_was_seen_of_those_who_passed_outlives_the_process() -> None:

@@ -23,7 +23,7 @@ def hpa(minimum: int | None = 1, **annotations: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"maxReplicas": 10}
     if minimum is not None:
         spec["minReplicas"] = minimum
-    metadata: dict[str, Any] = {"uid": "u1", "namespace": "shop", "name": "shop-v1"}
+    metadata: dict[str, Any] = {"uid": "u1", "resourceVersion": "7", "namespace": "shop", "name": "shop-v1"}
     if annotations:
         metadata["annotations"] = dict(annotations)
     return {"metadata": metadata, "spec": spec}

@@ -5,15 +5,24 @@ from typing import Any
 
 import pytest
 
-from analyzer.app.reserve import ANNOTATION, LASTS_S, LINGERS_S, floor_for, read_reserve, release_orphans
+from analyzer.app.reserve import (
+    ANNOTATION,
+    LASTS_S,
+    LINGERS_S,
+    LOST,
+    floor_for,
+    hold_operations,
+    read_reserve,
+    release_orphans,
+)
 from analyzer.app.writer import Services, Writer
 from analyzer.core.capacity import Scaler
 from analyzer.core.rollout import CapacityView
-from analyzer.errors import WriteRefused
+from analyzer.errors import ConflictError, WriteRefused
 from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Object, PatchOperation, Ref
 from tests.app.loop import POLICY, Loop
 from tests.app.model import NAMESPACE
-from tests.app.test_capacity import STABLE_HPA, floor_of, mesh_of, scaling_loop
+from tests.app.test_capacity import STABLE_HPA, change_floor, floor_of, mesh_of, scaling_loop
 from tests.core.capacity.test_gate import HPA, version
 
 CANARY_HPA = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "helloworld-v2")
@@ -148,6 +157,52 @@ async def test_what_somebody_changed_is_theirs_also_when_the_policy_is_gone() ->
     loop.mesh.cluster.delete(POLICY)
     await orphans_released(loop)
     assert (floor_of(loop), is_held(loop)) == (4, False)
+
+
+async def test_a_reserve_that_somebody_takes_back_is_told_once_and_so_is_its_end() -> None:
+    loop = await reserved()
+    told: list[tuple[str, bool]] = []
+
+    async def cycles(count: int) -> list[tuple[str, bool]]:
+        for _ in range(count):
+            await loop.cycle()
+        told.extend((n.reason, n.resolved) for n in loop.state.notices if n.reason == LOST and n.at_s not in seen)
+        seen.update(n.at_s for n in loop.state.notices)
+        return told
+
+    seen: set[float] = set()
+    change_floor(loop, 1)
+    assert await cycles(5) == [(LOST, False)]
+    loop.life = None  # the next process does not tell it again
+    assert await cycles(5) == [(LOST, False)]
+    (notice,) = [n for n in loop.state.notices if n.reason == LOST]
+    assert notice.what == "minReplicas of HorizontalPodAutoscaler helloworld-v1 is 1 again, not the 5 held in reserve."
+    assert floor_of(loop) == 1, "it is theirs"
+    change_floor(loop, 5)
+    assert await cycles(2) == [(LOST, False), (LOST, True)]
+
+
+async def test_an_hpa_of_something_else_of_that_name_is_left_alone() -> None:
+    loop = scaling_loop(mode="reserve")
+    other: Object = loop.mesh.read(STABLE_HPA)
+    other["metadata"] = {"name": "of-a-stateful-set", "namespace": NAMESPACE}
+    other["spec"] |= {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "helloworld-v1"}}
+    loop.mesh.cluster.apply(other)
+    await loop.until(lambda: floor_of(loop) == 5, cycles=100)
+    await loop.cycle()
+    ref = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "of-a-stateful-set")
+    assert loop.mesh.read(ref)["spec"]["minReplicas"] == 1
+
+
+async def test_annotations_that_came_meanwhile_are_not_wiped() -> None:
+    loop = scaling_loop(mode="reserve")
+    read = loop.mesh.read(STABLE_HPA)
+    assert not read["metadata"].get("annotations")
+    operations = hold_operations(read, policy="shop/shop", floor=5, now_s=0.0)
+    loop.mesh.cluster.apply({**read, "metadata": {**read["metadata"], "annotations": {"team": "payments"}}})
+    with pytest.raises(ConflictError):
+        await services_of(loop).cluster.patch(STABLE_HPA, operations)
+    assert loop.mesh.read(STABLE_HPA)["metadata"]["annotations"] == {"team": "payments"}
 
 
 async def test_a_dry_run_neither_holds_nor_puts_back() -> None:

@@ -180,6 +180,7 @@ async def test_of_two_people_that_ask_at_once_the_second_looks_again() -> None:
         ("drift", Wish(Verb.RESUME, "cart", yes=True), "somebody else changed the weights", 2),
         ("progressing", Wish(Verb.RESUME, "cart", yes=True, weights=DriftAnswer.ADOPT), "not held by Drift", 1),
         ("suspended", Wish(Verb.RESUME, "cart", yes=True), "suspended by the policy itself", 1),
+        ("default_suspends", Wish(Verb.RESUME, "cart", yes=True), "by the CanaryDefaults of serin-system", 1),
         ("progressing", Wish(Verb.PAUSE, "cart", yes=True, why="two\nlines"), "not one line", 2),
         ("progressing", Wish(Verb.PAUSE, "cart", yes=True, why="x" * 1001), "longer than 1000", 2),
     ],

@@ -12,7 +12,8 @@ from analyzer.ports import Alert
 from tests.app.loop import Loop
 from tests.app.model import POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.scaling import ScalingMesh
-from tests.app.test_capacity import JUDGE, STAGES, mesh_of, shrunk
+from tests.app.test_capacity import JUDGE, STAGES, change_floor, floor_of, mesh_of, shrunk
+from tests.app.test_focus import INSIDERS, focused, weights
 from tests.app.test_requests import ask
 from tests.app.test_turns import QUICK
 from tests.fakes import ManualClock
@@ -110,6 +111,17 @@ async def by_limit() -> list[Alert]:
     loop = night(judge={**QUICK["judge"], "limits": {"errorRate": "5%"}})
     loop.mesh.behaviours = {"v1": Behaviour(error_rate=0.08), "v2": Behaviour(error_rate=0.08)}
     return await until(loop, lambda: loop.phase == "RolledBack")
+
+
+async def by_limit_where_everybody_has_it() -> list[Alert]:
+    """Users of a stage that is through are hurt: nobody of them has the stable version, and the others see nothing."""
+    mesh = focused(clock=ManualClock(wall_s=NIGHT_S))
+    judge = {**QUICK["judge"], "limits": {"errorRate": "5%"}}
+    mesh.set_policy(judge=judge, alerts=["oncall"])
+    loop = Loop(mesh)
+    await loop.until(lambda: weights(mesh) == (100, 10) and loop.state.evidence is not None)
+    mesh.audiences[INSIDERS].behaviours["v2"] = Behaviour(error_rate=0.3)
+    return [alert for alert in await until(loop, lambda: loop.phase == "RolledBack") if alert.reason == "RolledBack"]
 
 
 async def canary_unavailable() -> list[Alert]:
@@ -267,6 +279,18 @@ async def never_fits() -> list[Alert]:
     return await until_told(loop, "CapacityNeverFits")
 
 
+async def reserve_lost() -> list[Alert]:
+    mesh = ScalingMesh(clock=ManualClock(wall_s=NIGHT_S))
+    mesh.set_policy(stages=STAGES, judge=JUDGE, capacity={"mode": "reserve"}, alerts=["oncall"])
+    mesh.set_weights(90, 10)
+    loop = Loop(mesh)
+    await loop.until(lambda: floor_of(loop) == 5, cycles=100)
+    change_floor(loop, 1)
+    await until_told(loop, "ReserveLost")
+    change_floor(loop, 5)
+    return await until(loop, lambda: not loop.state.told)
+
+
 async def policy_broken() -> list[Alert]:
     loop = night(**PATIENT)
     await steady(loop)
@@ -312,6 +336,7 @@ SCENES: dict[str, Scene] = {
     "rolled back, latency": by_latency,
     "rolled back, requests that never end": by_completions,
     "rolled back, absolute limit": by_limit,
+    "rolled back, absolute limit where everybody has it": by_limit_where_everybody_has_it,
     "rolled back, canary unavailable": canary_unavailable,
     "rolled back, canary never ready": canary_not_ready,
     "rolled back, canary changed": canary_changed,
@@ -328,6 +353,7 @@ SCENES: dict[str, Scene] = {
     "aborted": aborted,
     "weights not in effect": sample_ratio,
     "capacity never fits": never_fits,
+    "reserve taken back": reserve_lost,
     "policy broken": policy_broken,
     "route renamed": route_renamed,
     "observed, would roll back": would_roll_back,

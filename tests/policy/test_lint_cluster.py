@@ -1,13 +1,19 @@
 """`serin lint --cluster`: the same checks, with what is in a cluster beside the files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from analyzer.adapters import kube
 from analyzer.adapters.memory import MemoryCluster
+from analyzer.cli import app
 from analyzer.cli.live import list_objects
+from analyzer.errors import ReadRefused
+from analyzer.policy.defaults import HOME
 from analyzer.policy.findings import Code, Finding, has_errors
 from analyzer.policy.lint import lint_files
 from analyzer.policy.load import load_objects
@@ -22,7 +28,7 @@ HPA_V2 = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "helloworld-v2")
 
 
 async def linted(cluster: Cluster, *paths: Path, namespace: str | None = None) -> list[Finding]:
-    objects = await list_objects(cluster, [namespace or NAMESPACE])
+    objects = await list_objects(cluster, [namespace or NAMESPACE], command="lint")
     return lint_files(paths or [POLICY], namespace=namespace, list_objects=lambda _: objects)
 
 
@@ -101,6 +107,34 @@ async def test_a_short_window_and_a_missing_request_are_told_before_a_release(me
     assert [f.code for f in await linted(mesh.cluster)] == [Code.SCALE_DOWN_WINDOW, Code.NO_CPU_REQUEST]
 
 
+async def test_an_hpa_of_one_container_does_not_ask_what_the_others_request(mesh: ScalingMesh) -> None:
+    deployment = mesh.deployment("v2")
+    deployment["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "proxy:1"})
+    mesh.cluster.apply(deployment)
+    assert [f.code for f in await linted(mesh.cluster)] == [Code.NO_CPU_REQUEST]
+    target = {"type": "Utilization", "averageUtilization": 50}
+    body = {"name": "cpu", "container": "helloworld", "target": target}
+    change(mesh, HPA_V2, metrics=[{"type": "ContainerResource", "containerResource": body}])
+    assert await linted(mesh.cluster) == []
+    body["container"] = "proxy"
+    change(mesh, HPA_V2, metrics=[{"type": "ContainerResource", "containerResource": body}])
+    (line,) = said(await linted(mesh.cluster))
+    assert "SRN403 container proxy of Deployment helloworld-v2 requests no CPU" in line
+
+
+@pytest.mark.parametrize(("percent", "limit", "told"), [(90, None, 0), (91, None, 1), (91, "1", 0), (95, "500m", 1)])
+async def test_a_target_is_too_high_where_pods_are_full_before_their_hpa_grows(
+    mesh: ScalingMesh, percent: int, limit: str | None, told: int
+) -> None:
+    deployment = mesh.deployment("v2")
+    if limit is not None:
+        deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = {"cpu": limit}
+        mesh.cluster.apply(deployment)
+    target = {"type": "Utilization", "averageUtilization": percent}
+    change(mesh, HPA_V2, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": target}}])
+    assert [f.code for f in await linted(mesh.cluster)] == [Code.TARGET_TOO_HIGH] * told
+
+
 async def test_one_hpa_for_both_is_one_for_one(mesh: ScalingMesh) -> None:
     class WithoutOne(MemoryCluster):
         async def list(self, kind: Kind, *, namespace: str | None = None) -> Listing:
@@ -170,3 +204,27 @@ def test_the_cluster_is_asked_for_the_namespaces_of_the_policies_alone(tmp_path:
 
     lint_files([tmp_path], list_objects=none)
     assert asked == ["helloworld", "other"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["lint", "--cluster", str(POLICY)], ["init", "helloworld", "-n", NAMESPACE]],
+    ids=lambda command: command[0],
+)
+def test_who_may_not_read_the_clusters_defaults_is_told_by_the_command_that_ran(
+    mesh: ScalingMesh, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    class WithoutHome(MemoryCluster):
+        async def list(self, kind: Kind, *, namespace: str | None = None) -> Listing:
+            if namespace == HOME:
+                raise ReadRefused("list: 403: canarydefaults is forbidden")
+            return await mesh.cluster.list(kind, namespace=namespace)
+
+    @asynccontextmanager
+    async def connect(_credentials: object) -> AsyncIterator[Cluster]:
+        yield WithoutHome(ManualClock())
+
+    monkeypatch.setattr(kube, "connect", connect)
+    said = CliRunner().invoke(app, command).stderr
+    assert " in in " not in said
+    assert said.startswith(f"serin {command[0]}: without the cluster's CanaryDefaults: list: 403")

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from analyzer.cli import app
 from analyzer.cli.calibrate import calibrate_workload
+from analyzer.cli.options import read_policy_file
 from analyzer.cli.past import parse_time
 from analyzer.cli.replay import replay_counts, replay_prometheus
 from analyzer.errors import PolicyError
@@ -145,6 +148,87 @@ def test_a_policy_file_holds_one_policy(
     (tmp_path / "policy.yaml").write_text(content)
     assert replay_prometheus(NOBODY, policy=tmp_path / "policy.yaml", **WINDOW) == 2
     assert message in capsys.readouterr().err
+
+
+# --- policies over CanaryDefaults, as lint reads them ---
+
+
+def defaults(namespace: str, judge: str) -> str:
+    return f"""
+apiVersion: serin.dev/v1alpha1
+kind: CanaryDefaults
+metadata: {{name: default, namespace: {namespace}}}
+spec: {{judge: {judge}}}
+"""
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    """Make a folder of a team with a policy, its namespace's defaults and the cluster's, and another policy."""
+    (tmp_path / "team").mkdir()
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("cart}}", "cart}, judge: {dwell: {min: 4m}}}"))
+    (tmp_path / "team" / "defaults.yaml").write_text(defaults("shop", "{bake: 1m}"))
+    (tmp_path / "team" / "cluster.yaml").write_text(
+        defaults("serin-system", "{bake: 2m, onInconclusive: hold}") + "---" + defaults("elsewhere", "{bake: 3m}")
+    )
+    (tmp_path / "team" / "other.yaml").write_text(POLICY.replace("cart", "till"))
+    return tmp_path
+
+
+def test_the_defaults_of_other_files_count_for_a_policy(manifests: Path) -> None:
+    policy, team = manifests / "policy.yaml", manifests / "team"
+    alone, over = read_policy_file(policy), read_policy_file(policy, beside=[team])
+    assert (over.metadata.name, alone.spec.judge.bake_s, over.spec.judge.bake_s) == ("cart", 600.0, 60.0)
+    assert over.spec.judge.on_inconclusive == "hold"
+    elsewhere = read_policy_file(policy, beside=[team], home="elsewhere")
+    assert (elsewhere.spec.judge.bake_s, elsewhere.spec.judge.on_inconclusive) == (60.0, "advance")
+    assert read_policy_file(policy, beside=[team / "cluster.yaml"]).spec.judge.bake_s == 120.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (defaults("shop", "{bake: 10}"), "defaults.yaml:5:22 SRN104 `10` has no unit"),
+        (defaults("shop", "{dwell: {max: 2m}}"), "yaml:2), which has it from here"),
+        (defaults("shop", "{bake: 5m}") + "---" + defaults("shop", "{bake: 6m}"), "has CanaryDefaults already in"),
+        ("kind: [", "defaults.yaml:1:"),
+    ],
+)
+def test_wrong_defaults_are_told_with_their_place(
+    manifests: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    (manifests / "team" / "defaults.yaml").write_text(content)
+    code = replay_prometheus(NOBODY, policy=manifests / "policy.yaml", beside=[manifests / "team"], **WINDOW)
+    assert code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("serin replay: ")
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan", "policy.yaml", "team", "--rps", "100"],
+        ["replay", "--prometheus", NOBODY, "--from", "2h", "--policy", "policy.yaml", "--policy", "team"],
+        ["calibrate", "--prometheus", NOBODY, "--workload", "shop/cart", "--policy", "policy.yaml", "--policy", "team"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_commands_take_the_files_that_lint_takes(
+    manifests: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """What is wrong only in the defaults of the namespace that the option names ends each of them."""
+    monkeypatch.chdir(manifests)
+    (manifests / "team" / "cluster.yaml").write_text(defaults("elsewhere", "{bake: 10}"))
+    ended = CliRunner().invoke(app, [*command, "--serin-namespace", "elsewhere"])
+    assert ended.exit_code == 2
+    assert f"serin {command[0]}: team/cluster.yaml:5:22 SRN104 `10` has no unit" in ended.stderr
+
+
+def test_a_policy_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = defaults("shop", "{bake: 1m}") + "---" + POLICY
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(built.encode())))
+    assert read_policy_file(Path("-")).spec.judge.bake_s == 60.0
 
 
 def test_a_prometheus_that_is_not_there_is_unreachable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_the_command_prints_json_and_draws(tmp_path: Path, capsys: pytest.Captur
         ({"pods": 0}, "--pods 0"),
         ({"output": "yaml"}, "--output yaml: take table or json"),
         ({"plot": Path("plan.png")}, "name it plan.svg"),
-        ({"policy": Path("absent.yaml")}, "absent.yaml cannot be read"),
+        ({"policy": Path("absent.yaml")}, "absent.yaml:1:1 SRN003 there is no such file"),
         ({"policy": EXAMPLE.with_name("service.yaml")}, "holds no CanaryPolicy"),
     ],
 )
@@ -130,12 +130,13 @@ def test_wrong_options_are_told_with_their_mend(
     assert not out
 
 
-def test_a_wrong_policy_is_told_with_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_policy_is_told_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(EXAMPLE.read_text(encoding="utf-8").replace("bake: 10m", "bake: 10"), encoding="utf-8")
     assert plan_command(wrong, rps=100.0, error_rate="0.1%") == 2
     err = capsys.readouterr().err
-    assert "bake" in err
+    line = 1 + wrong.read_text(encoding="utf-8").splitlines().index("    bake: 10")
+    assert f"{wrong}:{line}:11 SRN104 `10` has no unit" in err
     assert "10m" in err
 
 

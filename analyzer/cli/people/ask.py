@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from analyzer.cli.people.policies import Seen, ago, look, number_of, part_of, seconds_of, status_of, text_of, whole_of
+from analyzer.cli.people.policies import (
+    Seen,
+    ago,
+    inherited_by,
+    look,
+    number_of,
+    part_of,
+    seconds_of,
+    status_of,
+    text_of,
+    whole_of,
+)
 from analyzer.cli.people.reach import Connector, Exit, Place, Reached, Stopped, explain_failure, find, reach
 from analyzer.cli.people.screen import Screen
 from analyzer.cli.people.table import wrapped
@@ -98,9 +109,13 @@ def _check_sense(wish: Wish, obj: Object) -> None:
             "say --adopt to go on from them, or --restore to put back what was",
         )
     if wish.verb is Verb.RESUME and seen.held == "Paused" and not part_of(status, "paused"):
-        what = f"{seen.called} is suspended by the policy itself, not by a person"
         patch = f"kubectl patch canarypolicy {seen.name} -n {seen.namespace} --type=merge -p "
-        raise Stopped(what, f"""change that: {patch}'{{"spec":{{"suspend":false}}}}'""", code=Exit.REFUSED)
+        alone = f"""{patch}'{{"spec":{{"suspend":false}}}}'"""
+        by, mend = "the policy itself", f"change that: {alone}"
+        if told := inherited_by(obj).get("suspend"):  # `true (shop)`
+            by = f"the CanaryDefaults of {told.rpartition('(')[2].rstrip(')')}"
+            mend = f"change that there, or for this policy alone: {alone}"
+        raise Stopped(f"{seen.called} is suspended by {by}, not by a person", mend, code=Exit.REFUSED)
     if wish.weights is not None and seen.held != "Drift":
         mend = f"leave --{wish.weights.value} out"
         raise Stopped(f"{seen.called} is not held by Drift: nobody else changed its weights", mend, code=Exit.REFUSED)

@@ -156,30 +156,40 @@ def _ask(
     _run(command)
 
 
-def pause(
-    name: _Policy,
-    *,
-    why: _Why = "",
-    yes: _Yes = False,
-    wait: _Wait = True,
-    timeout: _Timeout = "30s",
-    namespace: _Namespace = None,
-    context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
-    lease_namespace: _LeaseNamespace = "serin-system",
-    lease_name: _LeaseName = "serin",
-) -> None:
-    """Let nothing move forward until `serin resume`; a rollback is still made."""
-    _ask(
-        Name.PAUSE,
-        name,
-        place=(kubeconfig, context, namespace),
-        why=why,
-        yes=yes,
-        wait=wait,
-        timeout=timeout,
-        lease=(lease_namespace, lease_name),
-    )
+def _plainly(verb: Name, does: str) -> Callable[..., None]:
+    """Make the command of a request that has no options of its own."""
+
+    def command(
+        name: _Policy,
+        *,
+        why: _Why = "",
+        yes: _Yes = False,
+        wait: _Wait = True,
+        timeout: _Timeout = "30s",
+        namespace: _Namespace = None,
+        context: _Context = None,
+        kubeconfig: _Kubeconfig = None,
+        lease_namespace: _LeaseNamespace = "serin-system",
+        lease_name: _LeaseName = "serin",
+    ) -> None:
+        _ask(
+            verb,
+            name,
+            place=(kubeconfig, context, namespace),
+            why=why,
+            yes=yes,
+            wait=wait,
+            timeout=timeout,
+            lease=(lease_namespace, lease_name),
+        )
+
+    command.__name__, command.__doc__ = verb.value, does
+    return command
+
+
+pause = _plainly(Name.PAUSE, "Let nothing move forward until `serin resume`; a rollback is still made.")
+retry = _plainly(Name.RETRY, "Judge a revision again that was rolled back.")
+abort = _plainly(Name.ABORT, "Take the canary out of the traffic.")
 
 
 def resume(
@@ -213,32 +223,6 @@ def resume(
     )
 
 
-def retry(
-    name: _Policy,
-    *,
-    why: _Why = "",
-    yes: _Yes = False,
-    wait: _Wait = True,
-    timeout: _Timeout = "30s",
-    namespace: _Namespace = None,
-    context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
-    lease_namespace: _LeaseNamespace = "serin-system",
-    lease_name: _LeaseName = "serin",
-) -> None:
-    """Judge a revision again that was rolled back."""
-    _ask(
-        Name.RETRY,
-        name,
-        place=(kubeconfig, context, namespace),
-        why=why,
-        yes=yes,
-        wait=wait,
-        timeout=timeout,
-        lease=(lease_namespace, lease_name),
-    )
-
-
 def promote(
     name: _Policy,
     *,
@@ -264,32 +248,6 @@ def promote(
         timeout=timeout,
         lease=(lease_namespace, lease_name),
         force=force,
-    )
-
-
-def abort(
-    name: _Policy,
-    *,
-    why: _Why = "",
-    yes: _Yes = False,
-    wait: _Wait = True,
-    timeout: _Timeout = "30s",
-    namespace: _Namespace = None,
-    context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
-    lease_namespace: _LeaseNamespace = "serin-system",
-    lease_name: _LeaseName = "serin",
-) -> None:
-    """Take the canary out of the traffic."""
-    _ask(
-        Name.ABORT,
-        name,
-        place=(kubeconfig, context, namespace),
-        why=why,
-        yes=yes,
-        wait=wait,
-        timeout=timeout,
-        lease=(lease_namespace, lease_name),
     )
 
 

@@ -6,12 +6,11 @@ are ready. Nothing here stops evidence from growing, and nothing here is asked b
 """
 
 import math
-from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from analyzer.core.capacity.demand import VersionCapacity, carries, needed, pods_carry
+from analyzer.core.capacity.demand import Scaler, VersionCapacity, carries, needed, pods_carry
 from analyzer.core.capacity.forecast import Moment, play
 
 _HORIZON_S: Final = 600.0
@@ -25,7 +24,7 @@ class Gate(StrEnum):
     OPEN = "open"  # the step as wanted
     PART = "part"  # a part of it now
     WAIT = "wait"  # nothing yet
-    NEVER = "never"  # not under `maxReplicas`
+    NEVER = "never"  # not with all the pods that its HPA may ever start
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Passage:
     sure
         False where the capacity is not known and the step goes through for that.
     fits
-        For NEVER: the largest whole weight that `maxReplicas` carry [per cent].
+        For NEVER: the largest whole weight that all the pods carry that its HPA may start [per cent].
     """
 
     gate: Gate
@@ -101,11 +100,11 @@ def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: floa
     now = carries(version, headroom=headroom)
     if now is None:
         return Passage(Gate.OPEN, wanted, reason=version.unknown or "its capacity is not known", sure=False)
-    never = _never(version, load, wanted=wanted)
-    if never is not None:
-        return never
     if load.at(wanted) <= now + _ROUNDING:
         return Passage(Gate.OPEN, wanted)
+    never = _never(version, load, wanted=wanted, headroom=headroom)
+    if never is not None:
+        return never
     eta_s = _eta(version, load, wanted=wanted, headroom=headroom)
     possible = _weight_for(now, load)
     reason = _shortage(version, load, wanted=wanted, now=now, eta_s=eta_s)
@@ -114,24 +113,40 @@ def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: floa
     return Passage(Gate.WAIT, load.weight, reason=reason + _stuck(version, load, headroom=headroom), eta_s=eta_s)
 
 
-def largest_fit(version: VersionCapacity, load: Load) -> float | None:
-    """Tell the largest whole weight [per cent] for which the HPA needs no more than `maxReplicas`; None where nobody knows."""
-    if version.scaler is None or needed(version, 0.0) is None:
+def largest_fit(version: VersionCapacity, load: Load, *, headroom: float) -> float | None:
+    """Tell the largest whole weight [per cent] that all the pods carry that the HPA may start; None where nobody knows.
+
+    Whether the HPA would like more pods than that is its own affair: one that is always at its maximum is a service as good as
+    any. The cost is taken as expected, for what is refused is told to people.
+    """
+    if version.scaler is None:
         return None
-    most = version.scaler.max_replicas
-    return float(bisect_right(range(1, int(_WHOLE) + 1), most, key=lambda w: needed(version, load.at(w)) or 0))
+    plain = tuple(c and replace(c, var_intercept=0.0, covariance=0.0, var_slope=0.0) for c in version.costs)
+    most = carries(replace(version, costs=plain), headroom=headroom, pods=_reachable(version, version.scaler))
+    return None if most is None else float(_weight_for(most, load))
 
 
-def _never(version: VersionCapacity, load: Load, *, wanted: float) -> Passage | None:
-    fits = largest_fit(version, load)
-    need = needed(version, load.at(wanted))
-    if fits is None or need is None or version.scaler is None or need <= version.scaler.max_replicas:
+def _reachable(version: VersionCapacity, scaler: Scaler) -> int:
+    """Give the most pods that the HPA may have: one that is forbidden to scale up keeps those that there are."""
+    if scaler.up.select != "Disabled":
+        return scaler.max_replicas
+    return min(max(version.replicas, scaler.min_replicas), scaler.max_replicas)
+
+
+def _never(version: VersionCapacity, load: Load, *, wanted: float, headroom: float) -> Passage | None:
+    fits = largest_fit(version, load, headroom=headroom)
+    if fits is None or version.scaler is None or fits >= wanted:
         return None
-    scaler = version.scaler
-    fits = min(fits, wanted)
+    one = carries(version, headroom=headroom, pods=1)
+    need = max(needed(version, load.at(wanted)) or 1, math.ceil(load.at(wanted) / one) if one else 1)
+    scaler, pods = version.scaler, _reachable(version, version.scaler)
+    allows, mend = f"allows {pods}", f"raise its maxReplicas to {need}"
+    if pods < scaler.max_replicas:
+        allows = f"keeps the {pods} that there are (behavior.scaleUp.selectPolicy: Disabled)"
+        mend = f"let it scale up, or raise its minReplicas to {need} for the rollout"
     reason = (
         f"{wanted:g} % of {load.moving:.4g} requests/s need {need} pods of {version.name}, and HorizontalPodAutoscaler "
-        f"{scaler.name} allows {scaler.max_replicas}: {fits:g} % fit; raise its maxReplicas to {need}"
+        f"{scaler.name} {allows}: {fits:g} % fit; {mend}"
     )
     return Passage(Gate.NEVER, load.weight, reason=reason, fits=fits)
 

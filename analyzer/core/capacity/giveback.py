@@ -114,12 +114,16 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
         seconds=_HORIZON_S,
     )
     hurt_at_once = sum(map(_overload, at_once))
-    hurt_ramped = sum(_overload(m) + (whole - m.load) * severity.failing for m in ramped)
+    overload, left = sum(map(_overload, ramped)), sum(whole - m.load for m in ramped)
+    hurt_ramped, least, most = (overload + left * share for share in (severity.failing, severity.low, severity.high))
+    between = _about(least) if _about(least) == _about(most) else f"{_about(least)} to {_about(most)}"
     estimates = (
         f"{pods_carry(stable, stable.ready * one)} of {whole:.4g}; at once about {_about(hurt_at_once)} requests would fail, "
-        f"step by step about {_about(hurt_ramped)}"
+        f"step by step about {between}"
     )
-    if hurt_ramped >= _CLEAR_WIN * hurt_at_once:
+    # Either course may be the wrong one where little is known of the canary. The one taken is that which is less wrong where it
+    # is most so: halfway between what is possible.
+    if 0.5 * (least + most) >= _CLEAR_WIN * hurt_at_once:
         return Giveback(
             0.0, ramped=False, reason=f"at once: {estimates}", hurt_at_once=hurt_at_once, hurt_ramped=hurt_ramped
         )

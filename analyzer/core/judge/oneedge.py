@@ -101,7 +101,8 @@ def choose(
     noise = dispersion.pod_noise(columns.pods[rows, 0], columns.pods[rows, 1])
     part = dispersion.Known(known.clump[rows, channel], known.noise[rows, channel], known.base[rows, 0])
     flipped = (q1 > 0.5)[:, None]
-    so_far = _log_odds(records["histogram"][rows, 1], channel) - _log_odds(records["histogram"][rows, 0], channel)
+    totals = records["histogram"][rows]
+    so_far = _log_odds(totals[:, 1], channel) - _log_odds(totals[:, 0], channel)
     return OneEdge(
         rows=rows,
         tables=Tables(
@@ -115,7 +116,7 @@ def choose(
             *(a[rows, edge][:, None] for a in (curve.log_odds, curve.below, curve.local, curve.width))
         ),
         phi=dispersion.phi(part, noise * dispersion.proof_variance(plain, q1))[:, None],
-        so_far=np.where((records["histogram"][rows, 1].sum(axis=1) > 0), so_far, np.inf)[:, None],
+        so_far=np.where((totals.sum(axis=2) > 0).all(axis=1), so_far, np.inf)[:, None],
     )
 
 

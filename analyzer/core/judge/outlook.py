@@ -32,7 +32,6 @@ _CLOSE: Final = 0.02
 _SLOWEST: Final = 20.0
 _ENOUGH_INTERVALS: Final = 4
 """A step's own pace is known after so many."""
-_ENOUGH_REQUESTS: Final = 30
 _NO_STEP: Final = Step(key="", next_weight=None)
 _LASTING: Final = (
     "mean_n", "mean_x", "clump", "noise", "spread", "base", "load", "running", "wander", "learned", "warm_known", "warm_shift",
@@ -132,11 +131,6 @@ def pace_of(
         return None
     length_s, share = seconds or time_s / intervals, weight / 100.0
     total = float(stable + canary)
-    first = record["seconds"] == record["step_seconds"]
-    if first and canary >= _ENOUGH_REQUESTS and canary > 0.5 * share * total > 0.0:
-        # Before the canary's first request the stable version's were counted, and the time was not: so by the canary's, as long
-        # as its share is about that of this weight.
-        total = canary / share
     per_interval = total * length_s / time_s
     return Pace(length_s, weight, per_interval * (1.0 - share), per_interval * share, *pods)
 

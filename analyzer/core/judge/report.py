@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SUSPICION: Final = np.log(10.0)
 """With this much evidence of harm nothing counts as proven harmless."""
 _CULPRITS: Final = (Channel.ERRORS, Channel.LATENCY, Channel.COMPLETIONS, Channel.LIMITS)
+_ROUNDING: Final = 1.01
+"""Without data a channel's evidence is 1, but for rounding."""
 _VERDICTS: Final = (Verdict.HARM, Verdict.NO_DATA, Verdict.PROVEN, Verdict.INCONCLUSIVE)
 
 
@@ -145,11 +147,12 @@ class Page:
         return list(starmap(Evidence, zip(*in_order, strict=True)))
 
     def _culprits(self, by: "FloatArray") -> list[Channel | None]:
-        """Give the channel with the largest weighted evidence."""
-        weighed = by * weights(self._records, self._parameters)
-        worst = np.minimum(weighed.argmax(axis=1), len(_CULPRITS) - 1)
-        compared = (self._records["compared"] > 0).tolist()
-        return [_CULPRITS[i] if seen else None for i, seen in zip(worst.tolist(), compared, strict=True)]
+        """Give the channel with the largest weighted evidence; limits, and lost requests, need no comparison."""
+        worst = (by * weights(self._records, self._parameters)).argmax(axis=1)
+        speaks = np.take_along_axis(by, worst[:, None], axis=1)[:, 0] > _ROUNDING
+        known = ((self._records["compared"] > 0) | speaks).tolist()
+        channels = np.minimum(worst, len(_CULPRITS) - 1).tolist()
+        return [_CULPRITS[i] if there else None for i, there in zip(channels, known, strict=True)]
 
     def _margins(self) -> list[str]:
         parameters = self._parameters

@@ -133,8 +133,12 @@ def weigh(records: "NDArray[np.void]", columns: "Columns", parameters: "Paramete
 
 
 def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDArray[np.number]]":
-    """Give what an interval adds to the totals in the records, by field; of them only the running means are read."""
+    """Give what an interval adds to the totals in the records, by field.
+
+    Both versions' counts are of the same time: while the canary waits, for days perhaps, the stable version's are not taken.
+    """
     watched = (columns.set_weight > 0) | (columns.requests[:, 1] > 0)
+    both = watched[:, None]
     in_step = watched & ((columns.weight > 0) | (columns.set_weight <= 0))
     return {
         "running": dispersion.surprise(records, columns.x[:, 0, 0], columns.n[:, 0, 0]),
@@ -145,14 +149,14 @@ def additions(records: "NDArray[np.void]", columns: "Columns") -> "dict[str, NDA
             pods1=columns.pods[:, 0],
             comparable=columns.present[:, 1:] & (columns.n[:, 0, 1:] > 0),
         ),
-        "requests": columns.requests,
-        "errors": columns.errors,
-        "histogram": columns.histogram,
+        "requests": columns.requests * both,
+        "errors": columns.errors * both,
+        "histogram": columns.histogram * both[:, :, None],
         "seconds": columns.seconds * watched,
         "intervals": watched.astype(np.int64),
         "compared": np.where((columns.requests > 0).all(axis=1), 1, 0),
         "step_seconds": columns.seconds * in_step,
         "step_intervals": in_step.astype(np.int64),
-        "step_requests": columns.requests,
+        "step_requests": columns.requests * both,
         "step_unattributed": columns.unattributed,
     }

@@ -26,7 +26,8 @@ from analyzer.core.rollout.notices import tell, tell_once, untell
 from analyzer.core.rollout.passed import harm_to_those_who_passed
 from analyzer.core.rollout.phases import IN_FLIGHT, Phase, Trigger, after
 from analyzer.core.rollout.plan import OnInconclusive, RolloutPlan
-from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, pace, refuse, report
+from analyzer.core.rollout.returning import pace
+from analyzer.core.rollout.room import clear, ease, follow, is_under_way, never_fits, refuse, report
 from analyzer.core.rollout.sampling import clear_share, watch_share
 from analyzer.core.rollout.transitions import (
     abort,

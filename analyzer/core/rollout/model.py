@@ -117,9 +117,11 @@ class CapacityView:
     moving
         Requests per second of the routes whose weights move.
     stable_elsewhere, canary_elsewhere
-        Requests per second that a version gets from other routes.
+        Requests per second that a version gets from other routes, those of other stages among them.
+    staged
+        Requests per second of each stage's routes, of both versions; empty where there is one stage.
     learning
-        What a request costs is not known yet and will be within seconds.
+        How many requests there are, or what one costs, is not known yet and will be within seconds.
     severity
         How bad the canary has been in the last intervals; None where nobody knows.
     """
@@ -129,6 +131,7 @@ class CapacityView:
     moving: float
     stable_elsewhere: float = 0.0
     canary_elsewhere: float = 0.0
+    staged: tuple[float, ...] = ()
     learning: bool = False
     severity: Severity | None = None
 

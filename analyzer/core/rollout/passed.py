@@ -4,6 +4,8 @@ Nobody of them is left on the stable version, so there is nothing to compare wit
 still be tested.
 """
 
+from dataclasses import replace
+
 from analyzer.core.judge.types import Verdict
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import RolloutState, Snapshot, Weights
@@ -23,4 +25,22 @@ def harm_to_those_who_passed(
     found = wording.culprit(
         passed.evidence, stable=state.stable, canary=state.canary, limits=plan.limits, edges_ms=passed.state.edges_ms
     )
-    return abort(plan, state, live, reason="Harm", message=f"On {names}, where everybody has {state.canary}: {found}")
+    message = f"On {names}, where everybody has {state.canary}: {found}"
+    # What people are shown is what it is rolled back for, not what the other users saw.
+    seen = replace(
+        state,
+        judge=passed.state,
+        judged_until_s=state.passed_until_s,
+        evidence=passed.evidence,
+        verdict=passed.verdict,
+    )
+    aborted = abort(plan, seen, live, reason="Harm", message=message)
+    if not plan.observe_only:
+        return aborted
+    return replace(  # and goes on judging
+        aborted,
+        judge=state.judge,
+        judged_until_s=state.judged_until_s,
+        evidence=state.evidence,
+        verdict=state.verdict,
+    )

@@ -73,7 +73,7 @@ IN_FLIGHT: Final = frozenset({Phase.PENDING, Phase.PROGRESSING, Phase.BAKING, Ph
 """A revision is being judged: roles are fixed and the weights are Serin's."""
 
 JUDGED: Final = frozenset({Phase.PENDING, Phase.PROGRESSING, Phase.BAKING})
-"""Telemetry is read. RollingBack needs none: a rollback has the fewest preconditions."""
+"""Telemetry is judged. RollingBack needs none: a rollback has the fewest preconditions."""
 
 
 def after(phase: Phase, trigger: Trigger) -> Phase:

@@ -1,31 +1,30 @@
-"""Capacity in the decision: how far a step may go now, and how fast a rollback gives the traffic back.
+"""Capacity in the decision: how far a step may go now.
 
 What a step was cleared for (by proof, or by dwelling) is remembered; the weights then follow the pods, and the judge already
 works on what comes next.
 """
 
+import math
 from dataclasses import replace
 from typing import Final
 
-from analyzer.core.capacity import Gate, Load, Passage, Severity, admit, plan_giveback
+from analyzer.core.capacity import Gate, Load, Passage, admit
 from analyzer.core.capacity.demand import carries, pods_carry, saturates
-from analyzer.core.capacity.gate import largest_fit
 from analyzer.core.capacity.report import CapacityReport, report_passage, report_version
-from analyzer.core.judge.types import Channel
-from analyzer.core.rollout import wording
 from analyzer.core.rollout.approval import ask, stop_asking, without_asking
+from analyzer.core.rollout.loads import canary_load
 from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Snapshot, Urgency, Weights
-from analyzer.core.rollout.notices import headline, tell_once, untell
-from analyzer.core.rollout.phases import JUDGED, Phase
+from analyzer.core.rollout.notices import tell_once, untell
+from analyzer.core.rollout.phases import JUDGED
 from analyzer.core.rollout.plan import RolloutPlan
-from analyzer.core.rollout.transitions import hold, intend, urgency_of
+from analyzer.core.rollout.transitions import hold, intend
 from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, next_weights, same, show
 
 NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
 
-_SLOW: Final = 0.25
-"""A request that is answered late, or never counted, hurts so much of one that fails."""
+_ROUNDING: Final = 1e-6
+_LEARNING: Final = "looks first at how many requests there are, and at what one costs"
 
 
 def clear(
@@ -61,16 +60,15 @@ def as_pods_allow(
 ) -> RolloutState:
     """Go on towards what was cleared, at whatever hour."""
     wanted = state.cleared
-    passage = _passage(plan, state, capacity, wanted)
+    weights, passage = _passage(plan, state, capacity, wanted)
     if passage.gate is Gate.OPEN:
         what = f"{state.canary} has room for {show(wanted)} now; the rollout goes on."
         through = untell(state, NEVER, what, urgency=Urgency.NOTICE)
         message = f"{show(state.weights)} to {show(wanted)}: {why}."
         return intend(through, state.weights, wanted, reason=reason, message=message)
     if passage.gate is Gate.PART:
-        part = _with(state.weights, passage.weight)
-        message = f"{show(state.weights)} to {show(part)} on the way to {show(wanted)}: {why}; {passage.reason}."
-        return intend(state, state.weights, part, reason="CapacityPart", message=message)
+        message = f"{show(state.weights)} to {show(weights)} on the way to {show(wanted)}: {why}; {passage.reason}."
+        return intend(state, state.weights, weights, reason="CapacityPart", message=message)
     held = hold(state, HoldReason.CAPACITY, f"Cleared for {show(wanted)} ({why}); {passage.reason}.")
     return held if passage.gate is Gate.WAIT else never_fits(state, passage.reason)
 
@@ -92,77 +90,63 @@ def never_fits(state: RolloutState, why: str) -> RolloutState:
 
 
 def refuse(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> str:
-    """Say before the first request why a stage can never be completed; empty where nothing speaks against it."""
-    if not plan.capacity_gate or capacity is None or capacity.moving <= 0.0:
+    """Say before the first request which stage can never be completed, and why; empty where nothing speaks against any."""
+    if not plan.capacity_gate or capacity is None:
         return ""
-    load = Load(capacity.moving, elsewhere=capacity.canary_elsewhere)
-    passage = admit(capacity.canary, load, wanted=FULL, headroom=plan.headroom)
-    if passage.gate is not Gate.NEVER:
-        return ""
-    fits = largest_fit(capacity.canary, load) or 0.0
-    if any(w >= fits for w in state.weights):
-        return ""  # it has as much already: adopted, whatever fits
-    return passage.reason
+    for stage in range(len(state.weights)):
+        load = canary_load(capacity, state.weights, stage=stage, others=_through(state.weights, until=stage))
+        if load.moving <= 0.0:
+            continue
+        passage = admit(capacity.canary, load, wanted=FULL, headroom=plan.headroom)
+        adopted = 0.0 < state.weights[stage] >= (passage.fits or 0.0)  # it has as much already, whatever fits
+        if passage.gate is Gate.NEVER and not adopted:
+            return passage.reason
+    return ""
+
+
+def _through(weights: Weights, *, until: int) -> Weights:
+    """Give the weights when all stages before are through."""
+    return tuple(FULL if i < until else weight for i, weight in enumerate(weights))
 
 
 def ease(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> RolloutState | None:
     """Take weight off a canary whose ready pods are fuller than they can be; None where they are not.
 
     Overload is no harm of the release: it would fail as well with the stable version's code. What is taken off comes back with
-    the pods.
+    the pods. It goes to the stable version, and so no more is taken off than that one's ready pods have room for; where both
+    together have too few, they are made equally full.
     """
     if not plan.capacity_gate or plan.observe_only or capacity is None or capacity.canary.ready == 0:
         return None
-    full, room = saturates(capacity.canary), carries(capacity.canary, headroom=plan.headroom)
-    weight = state.weights[active_stage(state.weights)]
-    load = Load(capacity.moving, capacity.canary_elsewhere, weight).at(weight)
-    if full is None or room is None or load <= full or capacity.moving <= 0.0:
+    most, room = saturates(capacity.canary), carries(capacity.canary, headroom=plan.headroom)
+    stage = active_stage(state.weights)
+    weight = state.weights[stage]
+    load = Load(capacity.moving, capacity.canary_elsewhere, weight)
+    if most is None or room is None or load.at(weight) <= most or capacity.moving <= 0.0:
         return None
-    eased = max(1.0, float((room - capacity.canary_elsewhere) / capacity.moving * FULL // 1))
+    wanted = (room - capacity.canary_elsewhere) / capacity.moving * FULL
+    least = _least_for(capacity, most)
+    eased = float(max(1, math.floor(wanted), math.ceil(least - _ROUNDING)))
     if eased >= weight:
         return None
-    part = _with(state.weights, eased)
+    part = _with(state.weights, stage, eased)
+    also = f"; no more, for {pods_carry(capacity.stable, saturates(capacity.stable) or 0.0)}" if least > wanted else ""
     message = (
-        f"{show(state.weights)} to {show(part)}: {load:.4g} requests/s are more than "
-        f"{pods_carry(capacity.canary, full)}; overload is not held against the release."
+        f"{show(state.weights)} to {show(part)}: {load.at(weight):.4g} requests/s are more than "
+        f"{pods_carry(capacity.canary, most)}{also}; overload is not held against the release."
     )
     remembered = replace(state, cleared=state.cleared or state.weights)
     return intend(remembered, state.weights, part, reason="CapacityLost", message=message)
 
 
-def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> RolloutState:
-    """Let a rollback give back in parts where one jump would hurt more: the intent of zero becomes one of less.
-
-    Without a view of capacity the jump stays a jump: a rollback has the fewest preconditions.
-    """
-    intent = state.intent
-    if state.phase is not Phase.ROLLING_BACK or intent is None or capacity is None or not plan.capacity_gate:
-        return state
-    severity = state.severity or _severity(state, capacity)
-    state = replace(state, severity=severity)
-    stage = active_stage(intent.before)
-    load = Load(capacity.moving, capacity.stable_elsewhere, weight=intent.before[stage])
-    if load.weight <= 0.0 or load.moving <= 0.0:
-        return state
-    move = plan_giveback(capacity.stable, load, severity, left_s=plan.return_within_s - state.returning_s)
-    if not move.ramped:
-        return replace(state, course=state.course or f"In one step, {move.reason}.")
-    state = replace(state, course=state.course or f"Step by step, {move.reason}.")
-    after = tuple(move.weight if i == stage else 0.0 for i in range(len(intent.before)))
-    why = state.message.rstrip(".")
-    told = tell_once(
-        state,
-        "RollingBack",
-        urgency_of(state.reason),
-        f"{why}.",
-        title=f"Rolling back step by step: {headline(why)}",
-        done=f"Gives the traffic back {move.reason}; everything within {wording.duration(plan.return_within_s)}.",
-        to_do=f"Nothing, if {state.stable} gets its pods: you are told when all traffic is back. To have it back now, whatever "
-        f"that does to {state.stable}:",
-    )
-    if same(after, intent.before):
-        return replace(told, intent=None)  # until more pods are ready
-    return replace(told, intent=replace(intent, after=after))
+def _least_for(capacity: CapacityView, most: float) -> float:
+    """Give the weight below which the stable version would be full, or fuller than the canary; 0 where nobody knows."""
+    stable = saturates(capacity.stable)
+    if stable is None:
+        return 0.0
+    whole = capacity.moving + capacity.stable_elsewhere + capacity.canary_elsewhere
+    kept = max(whole - stable, 0.0) if whole <= most + stable else whole * most / (most + stable)
+    return (kept - capacity.canary_elsewhere) / capacity.moving * FULL
 
 
 def report(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) -> CapacityReport | None:
@@ -171,38 +155,54 @@ def report(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None
         return None
     stage = active_stage(state.weights)
     weight = state.weights[stage]
-    wanted = (state.cleared or next_weights(plan, state.weights))[stage]
-    asked = state.phase in JUDGED and wanted > weight
-    load = Load(capacity.moving, capacity.canary_elsewhere, weight)
-    at = wanted if asked else weight
-    canary = report_version(capacity.canary, load, at=at, headroom=plan.headroom)
+    wanted = state.cleared or next_weights(plan, state.weights)
+    asked = state.phase in JUDGED and not same(wanted, state.weights)
+    last = max((i for i, new in enumerate(wanted) if new != state.weights[i]), default=stage)
+    now = Load(capacity.moving, capacity.canary_elsewhere, weight)
+    then = canary_load(capacity, state.weights, stage=last, others=wanted)
+    at = wanted[last]
+    canary = replace(report_version(capacity.canary, then, at=at, headroom=plan.headroom), load=now.at(weight))
     rest = Load(capacity.moving, capacity.stable_elsewhere, FULL - weight)
     stable = report_version(capacity.stable, rest, at=FULL, headroom=plan.headroom)
     if not asked:
         return CapacityReport(None, None, "", None, stable, canary)
-    passage = admit(capacity.canary, load, wanted=wanted, headroom=plan.headroom)
-    reason = report_passage(passage, canary, at=wanted)
-    return CapacityReport(wanted, passage.gate, reason, passage.eta_s, stable, canary)
+    _, passage = _passage(plan, state, capacity, wanted)
+    reason = report_passage(passage, canary, at=at)
+    return CapacityReport(at, passage.gate, reason, passage.eta_s, stable, canary)
 
 
-def _severity(state: RolloutState, capacity: CapacityView) -> Severity | None:
-    if state.reason == "CanaryUnavailable":
-        return Severity(1.0, 1.0, 1.0)
-    seen = capacity.severity
-    slow = state.evidence is not None and state.evidence.culprit in {Channel.LATENCY, Channel.COMPLETIONS}
-    if seen is None or not slow:
-        return seen
-    return Severity(max(seen.failing, _SLOW), seen.low, max(seen.high, _SLOW))
+def _passage(
+    plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, wanted: Weights
+) -> tuple[Weights, Passage]:
+    """Ask the gate how far towards `wanted` the weights may go, stage by stage: all of them load the same pods.
+
+    A stage gives its last per cent only with the next one's first: nobody waits at a weight of zero, where there is nothing to
+    compare.
+    """
+    if not plan.capacity_gate or capacity is None:
+        return wanted, Passage(Gate.OPEN, FULL, sure=False)
+    scaler = capacity.canary.scaler
+    if capacity.learning and scaler is not None and scaler.metrics:
+        return state.weights, Passage(Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING)
+    reached, passage = state.weights, Passage(Gate.OPEN, FULL, sure=False)
+    for stage, (now, new) in enumerate(zip(state.weights, wanted, strict=True)):
+        load = canary_load(capacity, state.weights, stage=stage, others=reached)
+        if new <= now or load.moving <= 0.0:
+            reached = _with(reached, stage, new)
+            continue
+        passage = admit(capacity.canary, load, wanted=new, headroom=plan.headroom)
+        if passage.gate is Gate.NEVER:
+            return state.weights, passage
+        if passage.gate is Gate.WAIT and stage > 0 and reached[stage - 1] > state.weights[stage - 1]:
+            reached = _with(reached, stage - 1, max(state.weights[stage - 1], FULL - 1.0))
+        reached = _with(reached, stage, passage.weight)
+        if passage.gate is not Gate.OPEN:
+            break
+    if passage.gate is Gate.OPEN:
+        return wanted, passage
+    gate = Gate.WAIT if same(reached, state.weights) else Gate.PART
+    return reached, replace(passage, gate=gate)
 
 
-def _passage(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None, wanted: Weights) -> Passage:
-    stage = active_stage(state.weights)
-    if not plan.capacity_gate or capacity is None or capacity.moving <= 0.0:
-        return Passage(Gate.OPEN, wanted[stage], sure=False)
-    load = Load(capacity.moving, capacity.canary_elsewhere, weight=state.weights[stage])
-    return admit(capacity.canary, load, wanted=wanted[stage], headroom=plan.headroom)
-
-
-def _with(weights: Weights, weight: float) -> Weights:
-    stage = active_stage(weights)
+def _with(weights: Weights, stage: int, weight: float) -> Weights:
     return (*weights[:stage], weight, *weights[stage + 1 :])

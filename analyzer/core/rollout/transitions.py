@@ -94,18 +94,23 @@ _QUIET_ABORTS = {
     "TakenOut": Urgency.NOTICE,
     "AbortedByPerson": Urgency.NOTICE,
 }
+_PODS = (
+    "When its pods are ready, `serin retry` has the same {canary} judged again; a changed pod template is judged as a new "
+    "release, by itself. See why they are not ready:"
+)
 _MORNING = "No user gets {canary} any more, so this can wait until the morning."
 _NEXT_FOR_PEOPLE = {
     "Harm": f"{_MORNING} Look for the cause in what its pods logged. A changed pod template is judged as a new release, "
     "by itself.",
+    # `serin retry` gets the policy's name from the loop, which knows names.
     "StableChanged": "No user gets {canary} any more. But all users get {stable} as it is now, and nobody judged that change: "
     "look now whether it fails, and undo it if it does. When it is as it shall be, `serin retry` has the same {canary} judged "
     "again. To look at {stable}:",
-    "CanaryUnavailable": f"{_MORNING} See why its pods are not ready:",
-    "CanaryNotReady": f"{_MORNING} See why its pods are not ready:",
+    "CanaryUnavailable": f"{_MORNING} {_PODS}",
+    "CanaryNotReady": f"{_MORNING} {_PODS}",
     "AbortedByPerson": "A changed pod template is judged as a new release, by itself. To have the same {canary} judged again:",
     "Inconclusive": f"{_MORNING} With more traffic, or a longer spec.judge.dwell.max, there may be a verdict; with "
-    "spec.judge.onInconclusive: advance it goes on without. To have the same {canary} judged again, restart its pods:",
+    "spec.judge.onInconclusive: advance it goes on without. To have the same {canary} judged again:",
 }
 
 

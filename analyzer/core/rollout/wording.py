@@ -145,7 +145,7 @@ def culprit(
         The absolute limits, and the histogram's edges that they were tested with [ms].
     """
     if evidence is None or evidence.culprit is None:
-        return f"{canary} is worse than {stable}"
+        return f"{canary} was found to do harm"
     if evidence.culprit is Channel.ERRORS:
         return (
             f"{canary} fails {percent(evidence.canary.error_rate)} of its requests, "
@@ -154,7 +154,9 @@ def culprit(
     if evidence.culprit is Channel.LATENCY:
         return f"{canary} is slower than {stable}: {_slower(evidence)}"
     if evidence.culprit is Channel.LIMITS:
-        return limit_exceeded(evidence, canary=canary, limits=limits, edges_ms=edges_ms)
+        beyond = limit_exceeded(evidence, canary=canary, limits=limits, edges_ms=edges_ms)
+        compared = f", whatever {stable} does" if evidence.stable.requests else f"; nobody there has {stable}"
+        return f"{beyond}{compared}"
     answered = f"answered {count(evidence.canary.requests)}, {stable} {count(evidence.stable.requests)}"
     return f"{canary} loses requests: it {answered}, fewer than its weight says"
 
@@ -175,7 +177,7 @@ def limit_exceeded(evidence: Evidence, *, canary: str, limits: Limits, edges_ms:
     if worst == "error rate" and limits.error_rate is not None:
         return (
             f"{canary} fails {error_rate(evidence.canary)}, "
-            f"and spec.judge.limits.errorRate allows {percent(limits.error_rate)}, whatever the stable version does"
+            f"and spec.judge.limits.errorRate allows {percent(limits.error_rate)}"
         )
     if worst == "p99" and limits.p99_ms is not None:
         seen = "" if math.isnan(evidence.canary.p99_ms) else f" (about {milliseconds(evidence.canary.p99_ms)})"
@@ -184,8 +186,7 @@ def limit_exceeded(evidence: Evidence, *, canary: str, limits: Limits, edges_ms:
             "" if edge_ms in {None, limits.p99_ms} else f", tested at the histogram's edge of {milliseconds(edge_ms)}"
         )
         return (
-            f"{canary}'s p99{seen} is above the {milliseconds(limits.p99_ms)} that spec.judge.limits.p99 allows{tested}, "
-            "whatever the stable version does"
+            f"{canary}'s p99{seen} is above the {milliseconds(limits.p99_ms)} that spec.judge.limits.p99 allows{tested}"
         )
     return f"{canary} exceeds an absolute limit of spec.judge.limits"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Gate, Load, Metric, Scaler, VersionCapacity, admit, carries, needed
 from analyzer.core.capacity.demand import busy_at, full_at, saturates
-from analyzer.core.capacity.hpa import PodUse, Stabiliser, Target, recommend
+from analyzer.core.capacity.hpa import DEFAULT_UP, PodUse, Stabiliser, Target, recommend
 
 # A pod requests 500 m and should use half; a request costs 5 ms of CPU: 45 requests/s at the target, 95 when full.
 CPU = Metric("cpu", Target(per_pod=250, request=500), saturation=500)
@@ -107,9 +107,26 @@ def test_what_never_fits_is_refused_with_the_weight_that_does() -> None:
     passage = admit(version(1), Load(2000.0), wanted=50.0, headroom=0.2)
     assert passage.gate is Gate.NEVER
     assert passage.fits is not None
-    assert (needed(version(1), 20.0 * passage.fits) or 99) <= 10
-    assert (needed(version(1), 20.0 * (passage.fits + 1)) or 0) > 10
+    assert 20.0 * passage.fits <= 10 * (500 / 1.2 - 25) / 5 < 20.0 * (passage.fits + 1)
     assert "raise its maxReplicas to 21" in passage.reason
+
+
+def test_a_service_that_is_always_at_its_maximum_is_not_refused() -> None:
+    """Its HPA would like five pods at a target of 50 %; three carry everything, with headroom."""
+    full = version(3, scaler=replace(HPA, min_replicas=3, max_replicas=3))
+    assert (needed(full, 200.0) or 0) > 3
+    assert admit(full, Load(200.0, weight=10.0), wanted=100.0, headroom=0.2).gate is Gate.OPEN
+    waits = admit(replace(full, ready=1), Load(200.0, weight=10.0), wanted=100.0, headroom=0.2)
+    assert waits.gate is Gate.PART, "two more are starting, and are enough"
+
+
+def test_pods_that_an_hpa_may_not_start_are_never_waited_for() -> None:
+    fixed = version(1, scaler=replace(HPA, up=replace(DEFAULT_UP, select="Disabled")))
+    passage = admit(fixed, Load(200.0, weight=10.0), wanted=60.0, headroom=0.2)
+    assert (passage.gate, passage.fits) == (Gate.NEVER, 39.0)
+    assert "keeps the 1 that there are (behavior.scaleUp.selectPolicy: Disabled)" in passage.reason
+    starting = admit(replace(fixed, replicas=2), Load(200.0, weight=39.0), wanted=60.0, headroom=0.2)
+    assert starting.gate is Gate.WAIT, "those that are there already may still get ready"
 
 
 def test_a_first_per_cent_that_overloads_the_only_pod_says_what_a_person_has_to_do() -> None:
@@ -192,7 +209,6 @@ def test_a_step_is_never_taken_onto_missing_capacity(step: tuple[VersionCapacity
         assert load.at(passage.weight) <= bears(it, pods=it.ready) * (1 + 1e-9), "pods that are ready, not wanted"
         full = saturates(it)
         assert full is None or load.at(passage.weight) <= full * (1 + 1e-9)
-        assert (needed(it, load.at(passage.weight)) or 0) <= it.scaler.max_replicas
     else:
         assert passage.weight == load.weight
         assert passage.reason

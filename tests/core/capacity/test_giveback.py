@@ -71,6 +71,16 @@ def test_a_dead_canary_on_a_service_that_is_far_too_small_gets_nothing_more() ->
     assert plan.hurt_at_once is not None
 
 
+def test_the_uncertainty_of_a_few_requests_counts_on_either_side() -> None:
+    """Seven of ten failed, or 700 of 1000: the same mean, and not the same risk for those who stay with the canary."""
+    far_too_small = Load(1000.0, weight=99.0)
+    sure = plan_giveback(STABLE, far_too_small, Severity(0.7, 0.67, 0.73), left_s=60.0)
+    unsure = plan_giveback(STABLE, far_too_small, Severity(0.7, 0.62, 1.0), left_s=60.0)
+    assert sure.ramped
+    assert not unsure.ramped
+    assert "step by step about 100,000 to 110,000" in sure.reason, "people see how sure the estimate is"
+
+
 @settings(deadline=None)
 @given(
     ready=st.integers(1, 10),

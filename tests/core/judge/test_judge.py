@@ -46,7 +46,7 @@ def test_an_interval_without_canary_requests_is_no_data_and_no_failure() -> None
     answer = feed(initial_state(), warmed(world))
     assert answer.verdict is Verdict.NO_DATA
     assert answer.evidence.log_e == pytest.approx(0.0, abs=1e-6)
-    assert answer.evidence.stable.requests > 0
+    assert answer.evidence.stable.requests == 0
 
 
 def test_time_counts_from_the_interval_on_in_which_the_canary_has_weight_or_requests() -> None:
@@ -60,6 +60,18 @@ def test_time_counts_from_the_interval_on_in_which_the_canary_has_weight_or_requ
     answer = feed(answer.state, [mixed, unused, *warmed(after)])
     assert (answer.evidence.seconds, answer.evidence.intervals) == (20.0, 10)
     assert (answer.evidence.step_seconds, answer.evidence.step_intervals) == (20.0, 10)
+
+
+def test_both_versions_are_counted_over_the_same_time_and_not_while_the_canary_waits() -> None:
+    """A release may wait for days, for a schedule: what the stable version did then is no figure to compare with."""
+    waiting, after = World(weight=0.0), World(weight=10.0)
+    bad_days = feed(
+        initial_state(), [waiting.interval(stable=Behaviour(errors=0.5, median_ms=2e3)) for _ in range(100)]
+    )
+    answer = feed(bad_days.state, warmed(after))
+    assert answer.evidence.stable.requests == pytest.approx(9 * answer.evidence.canary.requests, rel=0.2)
+    assert answer.evidence.stable.error_rate < 0.05
+    assert answer.evidence.stable.p99_ms < 1e3
 
 
 def test_no_traffic_at_all_is_no_data() -> None:

@@ -56,6 +56,14 @@ def test_a_p99_above_the_limit_is_harmful() -> None:
     assert set(answer.evidence.limits) == {"p99"}
 
 
+def test_a_limit_needs_nobody_to_compare_with() -> None:
+    """Users of a stage that is through are all on the canary."""
+    world = World(rate=500.0, weight=100.0)
+    answer = feed(initial_state(), [world.interval(Behaviour(errors=0.3)) for _ in range(5)], settings=ERRORS_AT_MOST)
+    assert (answer.verdict, answer.evidence.culprit) == (Verdict.HARM, Channel.LIMITS)
+    assert answer.evidence.stable.requests == 0
+
+
 @pytest.mark.parametrize("settings", [ERRORS_AT_MOST, P99_AT_MOST])
 def test_a_canary_within_the_limits_is_not(settings: JudgeSettings) -> None:
     world = World(rate=500.0, seconds=15.0)

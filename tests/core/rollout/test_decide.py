@@ -27,9 +27,11 @@ from tests.core.rollout.scenes import (
     PLAN,
     STABLE,
     TWO_STAGES,
+    assessment,
     carry_out,
     evidence,
     progressing,
+    rates,
     reasons,
     snapshot,
     target,
@@ -275,6 +277,46 @@ def test_harm_in_a_later_stage_takes_the_focused_users_back_too() -> None:
     decided = decide(TWO_STAGES, progressing(100, 10), snapshot(100, 10, verdict=Verdict.HARM))
     assert decided.intent is not None
     assert decided.intent.after == (0.0, 0.0)
+
+
+def harm_where_everybody_has_it() -> Snapshot:
+    """Users of the first stage fail beyond the limit; those of the second see nothing."""
+    seen = replace(
+        evidence(log_e=6.0),
+        culprit=Channel.LIMITS,
+        limits={"error rate": 6.0},
+        stable=rates(requests=0, errors=0),
+        canary=rates(requests=400, errors=40),
+    )
+    return replace(snapshot(100, 10, verdict=Verdict.INCONCLUSIVE), passed=assessment(Verdict.HARM, seen))
+
+
+LIMITED = replace(TWO_STAGES, limits=Limits(error_rate=0.03))
+
+
+def test_a_limit_where_everybody_has_the_canary_is_told_without_a_comparison() -> None:
+    back = carry_out(LIMITED, progressing(100, 10), harm_where_everybody_has_it())
+    assert back.phase is Phase.ROLLED_BACK
+    assert back.message == (
+        "On insiders, where everybody has v2: v2 fails 10 % of 400 requests (95 % interval 5 to 20 %), "
+        "and spec.judge.limits.errorRate allows 3 %; nobody there has v1"
+    )
+    notice = back.notices[-1]
+    assert notice.title.endswith("and spec.judge.limits.errorRate allows 3 %")
+    assert "Evidence of harm, mostly in the absolute limits" in notice.evidence
+    assert "v1: no requests" in notice.evidence
+    assert "No evidence of harm" not in notice.evidence
+    assert back.verdict is Verdict.HARM
+
+
+def test_a_policy_that_observes_tells_of_it_and_goes_on_judging_those_who_compare() -> None:
+    before = replace(progressing(100, 10), evidence=evidence())
+    said = decide(replace(LIMITED, observe_only=True), before, harm_where_everybody_has_it())
+    assert "v1: no requests" in said.notices[-1].evidence
+    assert said.phase is Phase.PROGRESSING
+    assert said.evidence is not None
+    assert said.evidence.stable.requests == 4500
+    assert said.verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("hold", ["suspended", "blind", "drift"])

@@ -18,6 +18,7 @@ from analyzer.core.rollout import (
     step_of,
 )
 from analyzer.core.rollout.phases import IN_FLIGHT
+from analyzer.core.rollout.requests import Request, Verb
 from tests.core.rollout.scenes import FRESH, PLAN, assessment, evidence, progressing, target
 
 # 45 requests/s a pod at the HPA's target, 95 when full, 78 with the default headroom.
@@ -95,7 +96,7 @@ def test_what_can_never_fit_is_refused_before_the_first_request() -> None:
     assert after.intent is None
     assert after.hold is not None
     assert after.hold.reason is HoldReason.CAPACITY
-    assert "24 % fit" in after.hold.message
+    assert "39 % fit" in after.hold.message
     (notice,) = after.notices
     assert notice.urgency is Urgency.NOTICE
     assert "Raise maxReplicas" in notice.to_do
@@ -188,14 +189,78 @@ def test_who_knows_nothing_of_capacity_rolls_back_at_once() -> None:
         assert after.intent.after == (0.0,)
 
 
-def test_a_canary_without_pods_counts_as_failing_altogether() -> None:
-    snapshot = Snapshot(
-        target(90.0, canary=replace(target(90.0).versions[1], ready_pods=0)), 5.0, FRESH, None, capacity=view(stable=1)
-    )
-    after = decide(PLAN, progressing(90.0), snapshot)
+def no_pods(weight: float, state: RolloutState, *, stable: int = 1) -> RolloutState:
+    gone = replace(target(weight).versions[1], ready_pods=0)
+    capacity = view(stable=stable, failing=0.1)
+    capacity = replace(capacity, canary=replace(capacity.canary, ready=0))
+    return decide(PLAN, state, Snapshot(target(weight, canary=gone), 5.0, FRESH, None, capacity=capacity))
+
+
+def test_a_canary_without_pods_keeps_nothing_however_small_the_stable_version_is() -> None:
+    after = no_pods(90.0, progressing(90.0))
     assert after.reason == "CanaryUnavailable"
-    assert after.severity is not None
-    assert after.severity.failing == 1.0
+    assert after.intent is not None
+    assert after.intent.after == (0.0,)
+    assert confirmed(after).notices[-1].done.endswith("In one step, at once: v2 has no ready pod.")
+
+
+def test_a_canary_that_loses_its_pods_on_the_way_back_keeps_nothing_either() -> None:
+    ramped = confirmed(harmed(progressing(90.0), view(stable=1, failing=0.3)))
+    after = no_pods(56.0, ramped)
+    assert after.intent is not None
+    assert after.intent.after == (0.0,)
+
+
+def test_what_a_person_takes_back_goes_back_at_once_though_it_answers_well() -> None:
+    """A wrong price is answered with 200: what is counted says nothing of it."""
+    request = Request(id="1", verb=Verb.ABORT, by="anna", why="wrong prices", at="", rollout="v2@bbb")
+    seen = Snapshot(target(90.0), 5.0, FRESH, assessment(Verdict.INCONCLUSIVE), capacity=view(stable=1, failing=0.0))
+    after = decide(PLAN, progressing(90.0), replace(seen, request=request))
+    assert after.intent is not None
+    assert after.intent.after == (0.0,)
+    assert "a person took it back" in after.course
+
+
+def test_an_overloaded_canary_gives_the_stable_version_no_more_than_its_pods_have_room_for() -> None:
+    """One ready pod each, 95 requests/s when full: of 180 neither is given more."""
+    after = proven(progressing(90.0), view(stable=1, canary=1, moving=180.0))
+    assert after.intent is not None
+    assert after.intent.after == (48.0,)
+    assert 180.0 * (100 - 48) / 100 <= 95
+    assert "no more, for v1's 1 ready pod carries 95" in after.message
+
+
+def test_where_both_versions_together_are_too_small_they_are_made_equally_full() -> None:
+    after = proven(progressing(90.0), view(stable=1, canary=1, moving=200.0))
+    assert after.intent is not None
+    assert after.intent.after == (50.0,)
+
+
+def test_a_view_that_still_learns_holds_what_was_cleared_before() -> None:
+    """After a restart what was cleared is remembered, and what a request costs is not."""
+    state = replace(progressing(39.0), cleared=(60.0,))
+    unknown = VersionCapacity("v2", 1, 1, scaler=HPA, costs=(None,))
+    after = proven(state, replace(view(), canary=unknown, learning=True))
+    assert after.intent is None
+    assert after.hold is not None
+    assert after.hold.reason is HoldReason.CAPACITY
+    assert "looks first at how many requests there are" in after.hold.message
+
+
+def test_a_return_in_parts_waits_for_what_an_earlier_life_knew_within_its_time() -> None:
+    ramped = confirmed(harmed(progressing(90.0), view(stable=1, failing=0.3)))
+    learning = replace(view(moving=0.0), learning=True)
+    assert harmed(ramped, learning).intent is None
+    late = harmed(ramped, learning, elapsed_s=PLAN.return_within_s)
+    assert late.intent is not None
+    assert late.intent.after == (0.0,)
+
+
+def test_a_canary_that_gets_worse_on_the_way_back_is_taken_for_what_it_is() -> None:
+    ramped = confirmed(harmed(progressing(90.0), view(stable=1, failing=0.2)))
+    worse = harmed(ramped, view(stable=1, failing=0.9))
+    assert worse.severity == Severity(0.9, 0.9, 0.9)
+    assert harmed(worse, view(stable=1, failing=0.1)).severity == Severity(0.9, 0.9, 0.9)
 
 
 def test_ready_pods_bound_every_step_of_a_whole_rollout() -> None:
