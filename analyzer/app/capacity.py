@@ -15,10 +15,10 @@ from scipy.special import betaincinv
 
 from analyzer.app.target import ObservedTarget, pods_of
 from analyzer.app.view import ClusterView
-from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit
+from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit, follows
 from analyzer.core.judge.types import Interval
 from analyzer.core.rollout import CapacityView, Phase, RolloutState, Weights
-from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, read_scaling, startup_s
+from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, leave_out, read_scaling, startup_s
 from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SERVICE, Object, Ref
 
 RECENT_S: Final = 30.0
@@ -165,6 +165,8 @@ class CapacityBook:
             self._learn(target, state.stable, stable_scaling, [t.stable_all / t.seconds for t in self._recent])
             self._learn(target, state.canary, canary_scaling, [t.canary_all / t.seconds for t in self._recent])
             self._fresh = False
+        unfit = frozenset(name for (_, name), samples in self._samples.items() if not follows(samples))
+        stable_scaling, canary_scaling = leave_out(stable_scaling, unfit), leave_out(canary_scaling, unfit)
         stable_costs = self._costs(state.stable, stable_scaling, others={})
         named = self._named(stable_scaling, stable_costs)
         canary_costs = self._costs(state.canary, canary_scaling, others=named)
