@@ -208,6 +208,7 @@ STATUS: Final = _object(
         passedUntil=_number("The same as `judgedUntil`, of these users [unix seconds]."),
         weightsBefore=_weights("The weights before the present ones."),
         mismatchSeconds=_number("Time held because the weights are not in effect [s]."),
+        shortSeconds=_number("Time without a step for want of pods [s]."),
         cleared=_weights("Weights that were cleared, and that pods do not carry yet."),
         unproven=_weights("Weights that the canary was taken beyond without proof."),
         severity=_object(
