@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.api.apiserver import BINARIES
 from tests.cluster.install.installed import Kubectl, documents
-from tests.cluster.install.test_manifests import DEPLOY, with_monitoring
+from tests.cluster.install.test_manifests import DEPLOY, with_components
 
 KINDS = {
     "argocd-crds.yaml": ["gitops/argocd/application.yaml"],
@@ -44,7 +44,7 @@ def test_a_field_that_is_misspelt_there_would_be_refused(file: str, with_kinds: 
 
 
 def test_the_monitoring_component_is_applied(with_kinds: Kubectl, tmp_path: Path) -> None:
-    with_kinds.done("apply", "-k", str(with_monitoring(tmp_path)))
+    with_kinds.done("apply", "-k", str(with_components(tmp_path, "monitoring")))
     for kind in ("podmonitor", "prometheusrule", "configmap/serin-dashboard"):
         name = kind if "/" in kind else f"{kind}/serin"
         assert with_kinds.done("-n", "serin-system", "get", name, "-o", "name")
