@@ -59,7 +59,7 @@ _MATERIAL = (
 _RESERVED = frozenset({Phase.PROGRESSING, Phase.BAKING, Phase.ROLLING_BACK})
 """While the stable version has given traffic away, it may have to take it back."""
 
-_GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
+_GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "short_s", "notices")
 
 
 @dataclass(frozen=True, slots=True)
