@@ -14,7 +14,7 @@ _MATERIAL: Final = (
 _TELLING: Final = frozenset({Verdict.HARM, Verdict.PROVEN})
 """Verdicts that are written at once; that there is none, or none any more, waits for the next checkpoint."""
 
-_GROWING: Final = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
+_GROWING: Final = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "short_s", "notices")
 
 
 def must_record(state: RolloutState, recorded: RolloutState | None, *, checkpoint_due: bool) -> bool:

@@ -22,6 +22,7 @@ class ScalingMesh(ModelMesh):
     startup_s: float = 15.0
     shrink_after_s: float = 60.0
     metrics_lag_scrapes: int = 0
+    autoscale: bool = True
     refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -78,7 +79,7 @@ class ScalingMesh(ModelMesh):
         self._scrapes += 1
         for version, seen in self._seen.items():
             seen.append(self._served(version))
-        if self._scrapes % SYNCS == 0:
+        if self.autoscale and self._scrapes % SYNCS == 0:
             for version in self.ready:
                 self._scale(version)
         for version in self.ready:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from analyzer.adapters.memory.store import _UNWRITTEN
 from analyzer.app.status import write_status
 from analyzer.core.capacity import CapacityReport, Gate, VersionReport
 from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
@@ -28,6 +29,7 @@ from analyzer.core.rollout import (
 from analyzer.policy.crd import crd, defaults_crd
 from analyzer.policy.crd.structural import structural
 from analyzer.policy.crd.text import crd_text, defaults_crd_text
+from analyzer.ports import CANARY_POLICY
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
@@ -95,7 +97,9 @@ def test_a_default_is_told_and_not_written() -> None:
 
 
 def test_only_a_status_that_nobody_wrote_has_a_default_and_it_speaks_of_no_generation() -> None:
-    assert whole()["properties"]["status"]["default"] == {"observedGeneration": -1}
+    default = whole()["properties"]["status"]["default"]
+    assert default == {"observedGeneration": -1}
+    assert {CANARY_POLICY: default} == _UNWRITTEN, "the in-memory cluster has it too"
 
 
 def test_a_keyword_without_translation_is_an_error() -> None:
@@ -175,3 +179,9 @@ def test_an_older_definition_drops_nothing_of_a_newer_status() -> None:
         if "properties" in node:
             assert node["x-kubernetes-preserve-unknown-fields"] is True, path
         assert "enum" not in node, path
+
+
+def test_each_condition_that_is_written_is_explained() -> None:
+    condition = whole()["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]
+    for written in full_status()["conditions"]:
+        assert f"{written['type']} (" in condition["description"]
