@@ -1,5 +1,6 @@
 """The CustomResourceDefinition as far as it can be checked without a server; tests/cluster/test_crd.py asks a real one."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ from analyzer.core.rollout import (
 from analyzer.policy.crd import crd, defaults_crd
 from analyzer.policy.crd.structural import structural
 from analyzer.policy.crd.text import crd_text, defaults_crd_text
+from analyzer.policy.fields import AUTO_WEIGHTS, DEFAULT_WEIGHTS
 from analyzer.ports import CANARY_POLICY
+from tests.deploy.raw import one
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
@@ -100,6 +103,14 @@ def test_only_a_status_that_nobody_wrote_has_a_default_and_it_speaks_of_no_gener
     default = whole()["properties"]["status"]["default"]
     assert default == {"observedGeneration": -1}
     assert {CANARY_POLICY: default} == _UNWRITTEN, "the in-memory cluster has it too"
+
+
+def test_the_policy_beside_the_definition_knows_the_weights_of_who_writes_none() -> None:
+    """deploy/crd/weights.yaml is written by hand: of `weights` left out, and of `auto`."""
+    policy = one("crd/weights.yaml", "ValidatingAdmissionPolicy")
+    (steps,) = [variable["expression"] for variable in policy["spec"]["variables"] if variable["name"] == "steps"]
+    ladders = [[int(weight) for weight in found.split(",")] for found in re.findall(r"\[([\d, ]+)\]", steps)]
+    assert ladders == [list(DEFAULT_WEIGHTS), list(AUTO_WEIGHTS)]
 
 
 def test_a_keyword_without_translation_is_an_error() -> None:
