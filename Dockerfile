@@ -2,7 +2,8 @@
 #
 #   docker build -t registry.example/serin:0.1.0 .
 #
-# Base images by tag here; a release pins what it was tested with, and whoever builds for production does:
+# The base images are not pinned here: a tag is moved on, with security fixes, and nobody can check a digest by looking at it. Who builds
+# for production pins both by the arguments, and so knows what was built on:
 #
 #   docker build --build-arg BUILD_IMAGE=python:3.13-slim-trixie@sha256:… \
 #                --build-arg RUNTIME_IMAGE=gcr.io/distroless/python3-debian13:nonroot@sha256:… .

@@ -9,6 +9,7 @@ from analyzer.app.target import ObservedTarget
 from analyzer.core.rollout import HoldReason, Notice, RolloutState, Weights
 from analyzer.core.rollout.room import NEVER
 from analyzer.core.rollout.sampling import LASTS
+from analyzer.core.rollout.waiting import LASTS as WAITS
 from analyzer.core.rollout.weights import same
 from analyzer.errors import AdmissionUnavailable, SerinError, TerminalError
 from analyzer.ports import Object
@@ -73,6 +74,8 @@ def _command(notice: Notice, state: RolloutState, obj: Object, observed: Observe
         return "istioctl proxy-status"
     if notice.reason == NEVER:
         return f"kubectl -n {namespace} get hpa"
+    if notice.reason == WAITS:
+        return f"kubectl -n {namespace} describe hpa && kubectl -n {namespace} get pods"
     if observed is None:
         target = ((obj.get("spec") or {}).get("target") or {}).get("virtualService")
         return _look_at_target(namespace, target, obj["metadata"]["name"]) if notice.to_do else ""

@@ -88,7 +88,7 @@ class ClusterCache:
         clock: Clock,
         namespaces: Collection[str] = (),
         optional: Collection[Kind] = (),
-        resync_s: float = 1800.0,
+        resync_s: float = 3600.0,
         idle_s: float = 150.0,
         call_timeout_s: float = 10.0,
         on_change: Callable[[Kind, Object], None] = lambda _kind, _obj: None,

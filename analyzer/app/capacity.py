@@ -6,7 +6,7 @@ rollback that begins is one step, as it always may be.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -15,11 +15,11 @@ from scipy.special import betaincinv
 
 from analyzer.app.target import ObservedTarget, pods_of
 from analyzer.app.view import ClusterView
-from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit
+from analyzer.core.capacity import Cost, Samples, Severity, VersionCapacity, fit, follows
 from analyzer.core.judge.types import Interval
 from analyzer.core.rollout import CapacityView, Phase, RolloutState, Weights
-from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, read_scaling, startup_s
-from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SERVICE, Ref
+from analyzer.policy.scaling import USUAL_STARTUP_S, Scaling, Surroundings, leave_out, read_scaling, startup_s
+from analyzer.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SERVICE, Object, Ref
 
 RECENT_S: Final = 30.0
 """Load and severity are those of this time: long enough for a rate, short enough to be of now."""
@@ -94,6 +94,9 @@ def throughput(
     )
 
 
+_MOST_WORDS: Final = 200
+"""Of what a condition says; a status is not to be filled with one."""
+
 _SAME_LOAD: Final = 0.1
 """A use that an HPA goes on showing while the load of a pod has changed by more than this is an old one."""
 
@@ -162,6 +165,8 @@ class CapacityBook:
             self._learn(target, state.stable, stable_scaling, [t.stable_all / t.seconds for t in self._recent])
             self._learn(target, state.canary, canary_scaling, [t.canary_all / t.seconds for t in self._recent])
             self._fresh = False
+        unfit = frozenset(name for (_, name), samples in self._samples.items() if not follows(samples))
+        stable_scaling, canary_scaling = leave_out(stable_scaling, unfit), leave_out(canary_scaling, unfit)
         stable_costs = self._costs(state.stable, stable_scaling, others={})
         named = self._named(stable_scaling, stable_costs)
         canary_costs = self._costs(state.canary, canary_scaling, others=named)
@@ -174,6 +179,7 @@ class CapacityBook:
             canary_elsewhere=max(0.0, canary_all - canary_here),
             staged=self._staged(),
             learning=learning or seconds <= 0.0,
+            trouble=self._trouble(cache, target, state.canary, canary_scaling),
             severity=severity_of(self._recent),
         )
 
@@ -248,6 +254,26 @@ class CapacityBook:
         )
 
     @staticmethod
+    def _trouble(cache: ClusterView, target: ObservedTarget, version: str, scaling: Scaling) -> str:
+        """Say what keeps more pods from being there, in the words of the HPA and of the Deployment."""
+        workload, namespace = target.workloads.get(version), target.virtual_service["metadata"]["namespace"]
+        if workload is None or scaling.scaler is None:
+            return ""
+        name = scaling.scaler.name
+        autoscaler = cache.get(Ref(HORIZONTAL_POD_AUTOSCALER, namespace, name))
+        deployment = cache.get(Ref(DEPLOYMENT, namespace, workload.deployment))
+        return "; ".join(
+            [
+                *_said(
+                    autoscaler, f"HorizontalPodAutoscaler {name}", {"AbleToScale": "False", "ScalingActive": "False"}
+                ),
+                *_said(
+                    deployment, f"Deployment {workload.deployment}", {"ReplicaFailure": "True", "Progressing": "False"}
+                ),
+            ]
+        )
+
+    @staticmethod
     def _named(scaling: Scaling, costs: Sequence[Cost | None]) -> dict[str, Cost]:
         metrics = scaling.scaler.metrics if scaling.scaler else ()
         return {metric.name: cost for metric, cost in zip(metrics, costs, strict=True) if cost is not None}
@@ -272,6 +298,13 @@ class CapacityBook:
             unknown=unknown,
             use=scaling.use,
         )
+
+
+def _said(obj: Object | None, name: str, bad: Mapping[str, str]) -> Iterator[str]:
+    for condition in ((obj or {}).get("status") or {}).get("conditions") or ():
+        if bad.get(condition.get("type", "")) == condition.get("status"):
+            message = str(condition.get("message") or "").rstrip(".")[:_MOST_WORDS]
+            yield f"{name} says {condition['type']}: {condition['status']} ({condition.get('reason')}: {message})"
 
 
 def _is_missing(scaling: Scaling, costs: Sequence[Cost | None]) -> bool:

@@ -15,6 +15,7 @@ from analyzer.app.judging import JudgeAnswer, JudgeOrder
 from analyzer.app.observe import Observed, defaults_of, observe
 from analyzer.app.orders import order_of
 from analyzer.app.patch import kubectl_command, weight_patch
+from analyzer.app.recording import must_record
 from analyzer.app.report import Reporter
 from analyzer.app.reserve import floor_for, keep_reserves, tell_lost
 from analyzer.app.snapshot import hear_nothing, make_snapshot, request_of, seen_in, take_in, telemetry_now
@@ -50,16 +51,9 @@ URGENT_BACKOFF_S = 5.0
 _UNDELIVERED_S = 5.0
 _RETURNING_S = 3.0
 """A rollback in parts looks so often what more the stable version can take."""
-_MATERIAL = (
-    "phase", "reason", "weights", "intent", "verdict", "judged", "told", "stable_revision", "canary_revision",
-    "paused", "answered", "awaits", "approved", "promotion", "restoring",
-)  # fmt: skip
-"""A change in one of these is written at once; evidence and messages wait for the next checkpoint."""
 
 _RESERVED = frozenset({Phase.PROGRESSING, Phase.BAKING, Phase.ROLLING_BACK})
 """While the stable version has given traffic away, it may have to take it back."""
-
-_GROWING = ("judged_until_s", "waiting_s", "blind_s", "mismatch_s", "notices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +241,8 @@ class Reconciler:
         operations = self._weight_patch(observed.target, state)
         try:
             obj, state = await self._record_intent(obj, state)
-            await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary)
+            written = await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary, written)
         except (TransientError, TerminalError) as error:
             self._failures += 1
             self._services.metrics.count_write("failed")
@@ -291,8 +285,9 @@ class Reconciler:
             log.warning("rolling back, though the intent cannot be recorded", policy=self.key, error=str(error))
             return obj, state
 
-    async def _read_back(self, observed: Observed, canary: str) -> Weights:
-        routes = resolve_routes(observed.policy, await self._writer.refresh(observed.virtual_service))
+    async def _read_back(self, observed: Observed, canary: str, written: Object | None = None) -> Weights:
+        """Read the weights as the server has them: from its answer to the patch, if there was one."""
+        routes = resolve_routes(observed.policy, written or await self._writer.refresh(observed.virtual_service))
         if isinstance(routes, list):
             raise ConflictError(f"{observed.virtual_service} was changed while its weights were written")
         return shares(routes[1], canary)
@@ -334,17 +329,8 @@ class Reconciler:
         return not self._services.dry_run and shown != self._writer.inherited(obj)
 
     def _must_record(self, state: RolloutState) -> bool:
-        recorded = self._recorded
-        if recorded is None or any(getattr(state, name) != getattr(recorded, name) for name in _MATERIAL):
-            return True
-        if (state.hold and state.hold.reason) != (recorded.hold and recorded.hold.reason):
-            return True  # its message counts on with each interval
-        if set(state.notices) - set(recorded.notices):
-            return True
-        if state.phase not in IN_FLIGHT or state.phase is Phase.ROLLING_BACK:
-            return state.notices != recorded.notices  # no checkpoint will come to take the delivered ones off
-        moved_on = any(getattr(state, name) != getattr(recorded, name) for name in _GROWING)
-        return moved_on and self._services.clock.monotonic_s() - self._recorded_at_s >= self._services.checkpoint_s
+        due = self._services.clock.monotonic_s() - self._recorded_at_s >= self._services.checkpoint_s
+        return must_record(state, self._recorded, checkpoint_due=due)
 
     def _wait_s(self) -> float:
         if self._failures:
@@ -382,8 +368,8 @@ class Reconciler:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
-            await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary)
+            written = await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary, written)
             state = settle(state, live, now_s=None)
             self._recorder.moved(state, live, at=self._now())
         self._tell(obj, state)

@@ -55,6 +55,7 @@ class _Checkpoint(BaseModel):
     waiting_seconds: float = 0.0
     blind_seconds: float = 0.0
     mismatch_seconds: float = 0.0
+    short_seconds: float = 0.0
     awaits: Weights = ()
     approved: Weights = ()
     promotion: Promotion | None = None
@@ -136,6 +137,7 @@ def read_status(status: Mapping[str, Any] | None) -> tuple[RolloutState, int]:
         waiting_s=kept.waiting_seconds,
         blind_s=kept.blind_seconds,
         mismatch_s=kept.mismatch_seconds,
+        short_s=kept.short_seconds,
         awaits=kept.awaits,
         approved=kept.approved,
         promotion=kept.promotion,
@@ -198,6 +200,7 @@ def write_status(
             waiting_seconds=state.waiting_s,
             blind_seconds=state.blind_s,
             mismatch_seconds=state.mismatch_s,
+            short_seconds=state.short_s,
             awaits=state.awaits,
             approved=state.approved,
             promotion=state.promotion,

@@ -98,12 +98,25 @@ def _read(autoscaler: Object, deployment: Object, around: Surroundings) -> Scali
         down=down,
         unknown=unknown,
     )
-    why = (
-        ""
-        if metrics
-        else f"{name_of(autoscaler)} scales by {', '.join(unknown) or 'nothing'}, which says nothing of requests"
-    )
-    return Scaling(scaler, use=tuple(_use(shown.get(metric.name)) for metric in metrics), unknown=why)
+    return Scaling(scaler, use=tuple(_use(shown.get(metric.name)) for metric in metrics), unknown=_why(scaler))
+
+
+def leave_out(scaling: Scaling, names: frozenset[str]) -> Scaling:
+    """Call those custom metrics unknown that turned out to have nothing to do with requests."""
+    scaler = scaling.scaler
+    out = [] if scaler is None else [metric for metric in scaler.metrics if metric.custom and metric.name in names]
+    if scaler is None or not out:
+        return scaling
+    kept = [(metric, use) for metric, use in zip(scaler.metrics, scaling.use, strict=True) if metric not in out]
+    unknown = (*scaler.unknown, *(f"{metric.name} (which does not follow the requests)" for metric in out))
+    scaler = replace(scaler, metrics=tuple(metric for metric, _ in kept), unknown=unknown)
+    return Scaling(scaler, use=tuple(use for _, use in kept), unknown=_why(scaler))
+
+
+def _why(scaler: Scaler) -> str:
+    if scaler.metrics:
+        return ""
+    return f"{scaler.name} scales by {', '.join(scaler.unknown) or 'nothing'}, which says nothing of requests"
 
 
 def _metrics(spec: Object) -> list[Object]:
@@ -132,12 +145,12 @@ def _metric(
         return _resource(name, target, cpu, wished=wished)
     average = quantity(target.get("averageValue"))
     if kind == "Pods" and average:
-        return Metric.without_limit(name, replace(wished, per_pod=average))
+        return Metric.without_limit(name, replace(wished, per_pod=average), custom=True)
     if kind == "Object" and average:
         described = get_map(body, "describedObject")
         if not _is_own(described, deployment, around):
             return f"{name} of {described.get('kind')} {described.get('name')} (not {name_of(deployment)}'s alone)"
-        return Metric.without_limit(name, replace(wished, per_pod=average, total=True))
+        return Metric.without_limit(name, replace(wished, per_pod=average, total=True), custom=True)
     return name
 
 

@@ -364,8 +364,27 @@ class ClusterContract:
         with pytest.raises(WriteRefused, match=r"metadata\.name"):
             await cluster.create(CANARY_POLICY, canary_policy("Hello_World"))
 
-    async def test_a_new_object_has_no_status_yet(self, cluster: Cluster) -> None:
+    async def test_a_new_policy_has_a_status_that_speaks_of_no_generation(self, cluster: Cluster) -> None:
+        """By the definition's default, whatever its author wrote."""
         answer = await cluster.create(CANARY_POLICY, {**canary_policy(), "status": {"phase": "Promoted"}})
+        assert answer["status"] == {"observedGeneration": -1}
+        assert await cluster.get(POLICY) == answer
+        assert (await cluster.list(CANARY_POLICY, namespace=NAMESPACE)).items == [answer]
+
+    async def test_a_default_is_stored_by_the_first_write_even_by_one_that_changes_nothing(
+        self, cluster: Cluster
+    ) -> None:
+        added = await cluster.create(CANARY_POLICY, canary_policy())
+        nothing = [{"op": "test", "path": "/kind", "value": "CanaryPolicy"}]
+        first = await cluster.patch(POLICY, nothing)
+        assert version(first) != version(added)
+        assert first["status"] == added["status"]
+        assert await cluster.patch(POLICY, nothing) == first
+        seen = await changes(cluster, CANARY_POLICY, version(added), count=1)
+        assert seen == [(ChangeType.MODIFIED, first)]
+
+    async def test_a_new_object_of_another_kind_has_no_status_yet(self, cluster: Cluster) -> None:
+        answer = await cluster.create(VIRTUAL_SERVICE, {**virtual_service(), "status": {"observedGeneration": "1"}})
         assert "status" not in answer
 
     async def test_an_object_made_again_is_another_one(self, cluster: Cluster) -> None:
@@ -434,8 +453,8 @@ class ClusterContract:
 
     async def test_a_watch_reports_the_status_but_no_write_that_changes_nothing(self, cluster: Cluster) -> None:
         added = await self.apply(cluster, canary_policy())
-        await cluster.patch(POLICY, [{"op": "test", "path": "/kind", "value": "CanaryPolicy"}])
         idle = await cluster.replace_status(POLICY, {**added, "status": {"phase": "Idle"}})
+        await cluster.patch(POLICY, [{"op": "test", "path": "/kind", "value": "CanaryPolicy"}])
         await cluster.replace_status(POLICY, idle)
         pending = await cluster.replace_status(POLICY, {**idle, "status": {"phase": "Pending"}})
         seen = await changes(cluster, CANARY_POLICY, version(added), count=2)

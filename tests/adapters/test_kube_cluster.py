@@ -345,7 +345,7 @@ async def test_a_watch_asks_for_bookmarks_and_an_end_and_yields_changes(cluster:
     assert "managedFields" not in added.object["metadata"]
     assert (marked.type, marked.object["metadata"]["resourceVersion"]) == (ChangeType.BOOKMARK, "9")
     assert api.asked[0][1] == (
-        "/apis/networking.istio.io/v1/virtualservices?watch=1&allowWatchBookmarks=true&resourceVersion=7&timeoutSeconds=720"
+        "/apis/networking.istio.io/v1/virtualservices?watch=1&allowWatchBookmarks=true&resourceVersion=7&timeoutSeconds=1800"
     )
 
 

@@ -22,6 +22,7 @@ class ScalingMesh(ModelMesh):
     startup_s: float = 15.0
     shrink_after_s: float = 60.0
     metrics_lag_scrapes: int = 0
+    autoscale: bool = True
     refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -78,7 +79,7 @@ class ScalingMesh(ModelMesh):
         self._scrapes += 1
         for version, seen in self._seen.items():
             seen.append(self._served(version))
-        if self._scrapes % SYNCS == 0:
+        if self.autoscale and self._scrapes % SYNCS == 0:
             for version in self.ready:
                 self._scale(version)
         for version in self.ready:
@@ -128,7 +129,14 @@ class ScalingMesh(ModelMesh):
             own = body["describedObject"]["name"] == f"helloworld-{version}"
             total = sum(self._lagging(v) * self.ready[v] for v in ([version] if own else self.ready))
             return total / current, Target(float(target["averageValue"]), total=True)
-        return (self._lagging(version), Target(float(target["averageValue"]))) if kind == "Pods" else None
+        if kind != "Pods":
+            return None
+        shown = self._queue(version) if body["metric"]["name"] == "queue" else self._lagging(version)
+        return shown, Target(float(target["averageValue"]))
+
+    def _queue(self, version: str) -> float:
+        """Something of pods that has nothing to do with their requests: empty as a rule, and sometimes not."""
+        return (0.0, 0.0, 35.0, 5.0)[(self._scrapes // SYNCS + len(version)) % 4]
 
     def _scale(self, version: str) -> None:
         ready, starting = self.ready[version], self._starting[version]

@@ -10,7 +10,7 @@ from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, POD, Object, Ref
 from tests.app.loop import POLICY, Loop
 from tests.app.model import NAMESPACE
 from tests.app.scaling import ScalingMesh
-from tests.app.test_capacity import mesh_of, scaling_loop
+from tests.app.test_capacity import JUDGE, mesh_of, scaling_loop
 
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
 CONTAINER_CPU = {
@@ -21,7 +21,7 @@ CONTAINER_CPU = {
         "target": {"type": "Utilization", "averageUtilization": 50},
     },
 }
-PODS = {
+PODS: Object = {
     "type": "Pods",
     "pods": {"metric": {"name": "requests_per_second"}, "target": {"type": "AverageValue", "averageValue": "45"}},
 }
@@ -159,6 +159,16 @@ async def test_beside_a_metric_that_says_nothing_the_others_count_and_that_is_sa
     assert capacity(loop)["canary"]["unknown"] == (
         "helloworld-v2 also scales by External metric s0-prometheus, of which nothing can be foretold"
     )
+
+
+async def test_a_metric_of_pods_that_does_not_follow_requests_is_called_unknown() -> None:
+    queue = {"type": "Pods", "pods": {"metric": {"name": "queue"}, "target": PODS["pods"]["target"]}}
+    loop = await begun(scaled_by(CPU, queue))
+    loop.mesh.set_policy(judge={**JUDGE, "dwell": {"min": "2m", "max": "3m"}})  # it is seen at each load for a while
+    why = "also scales by Pods metric queue (which does not follow the requests), of which nothing can be foretold"
+    await loop.until(lambda: why in capacity(loop)["canary"]["unknown"], cycles=400)
+    await loop.until(lambda: loop.phase == "Promoted", cycles=400)
+    assert dict(mesh_of(loop).refused) == {"v1": 0, "v2": 0}
 
 
 async def test_a_canary_switched_off_by_zero_replicas_gets_no_traffic() -> None:

@@ -89,13 +89,13 @@ async def test_a_long_way_back_is_measured_out_by_the_traffic_of_the_moment() ->
     assert mesh.refused["v1"] == 0
 
 
-async def test_an_hpa_that_nobody_renews_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_hpa_that_nobody_renews_teaches_nothing() -> None:
     """Its controller is down after a step: the old use set against the new load would make requests look cheap."""
     loop = scaling_loop()
     await loop.until(lambda: weight(loop) == 60, cycles=200)
     for _ in range(6):
         await loop.cycle()
-    monkeypatch.setattr(mesh_of(loop), "_scale", lambda _version: None)
+    mesh_of(loop).autoscale = False
     loop.mesh.set_weights(95, 5)
     for _ in range(30):
         await loop.cycle()

@@ -68,7 +68,7 @@ async def test_killed_between_any_two_calls_no_step_is_lost_or_made_twice(
     calls = undisturbed.calls
     # Lists only read, and there are many: those around the writes stand for all.
     interesting = [n for n, method in enumerate(undisturbed.methods, start=1) if method != "list"]
-    assert len(interesting) > 10
+    assert len(interesting) >= 10
     for call in sorted({n + d for n in interesting for d in (0, 1)} & set(range(1, calls + 1))):
         for phase in ("before", "after"):
             loop = Loop(mesh_with(behaviour), decide=kill_at(call, phase))

@@ -1,8 +1,10 @@
 """Whole turns: real ledger, judge, decision and writes, against a model mesh on manual time."""
 
+from itertools import pairwise
 from typing import Any
 
-from tests.app.loop import Loop
+from analyzer.errors import OutcomeUnknown
+from tests.app.loop import POLICY, Loop
 from tests.app.model import Behaviour, ModelMesh
 
 QUICK: dict[str, Any] = {
@@ -29,3 +31,31 @@ async def test_a_release_with_errors_is_rolled_back() -> None:
     loop = Loop(mesh)
     await loop.until(lambda: loop.phase == "RolledBack")
     assert loop.weights == [10, 0]
+
+
+async def test_a_step_is_an_intent_a_patch_a_result_and_an_event_and_what_follows_waits_for_the_checkpoint() -> None:
+    loop = Loop(quick_mesh())
+    await loop.until(lambda: loop.phase == "Progressing")
+    while loop.weights[-1] == 10:
+        asked = len(loop.methods)
+        await loop.cycle()
+    written = [method for method in loop.methods[asked:] if method not in {"list", "fetch"}]
+    assert written == ["replace_status", "patch", "replace_status", "create"]
+    status = loop.mesh.read(POLICY)["status"]
+    assert (status["weights"], status["verdict"]) == ([50], "INCONCLUSIVE"), (
+        "what was proven is the weight that is there now"
+    )
+    asked = len(loop.methods)
+    await loop.cycle()
+    assert set(loop.methods[asked:]) == {"list", "fetch"}
+
+
+async def test_weights_that_were_written_without_an_answer_are_read() -> None:
+    loop = Loop(
+        quick_mesh(),
+        decide=lambda _n, method, phase: OutcomeUnknown("no answer") if (method, phase) == ("patch", "after") else None,
+    )
+    await loop.until(lambda: loop.phase == "Promoted")
+    assert loop.weights == [10, 50, 100]
+    after = [after for before, after in pairwise(loop.methods) if before == "patch"]
+    assert after == ["get", "get"]

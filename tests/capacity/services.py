@@ -1,7 +1,8 @@
 """A model of a service whose canary turns bad after the stable version has shrunk.
 
 It is not the planner's own forecast: requests arrive at random, pods differ, start-up times scatter, queues fill and empty, the
-HPA sees CPU late and smoothed, and the planner sees noisy samples of cost and an estimate of the canary's failures.
+HPA sees CPU late and smoothed, and the planner sees noisy samples of cost and counts of the canary's failures, some of them
+from before it turned bad.
 """
 
 from collections import deque
@@ -10,14 +11,19 @@ from typing import Protocol
 
 import numpy as np
 
+from analyzer.app.capacity import Throughput, severity_of
 from analyzer.core.capacity import Cost, Load, Metric, Samples, Scaler, Severity, VersionCapacity, fit, plan_giveback
 from analyzer.core.capacity.hpa import PodUse, Stabiliser, Target, recommend
+from analyzer.core.rollout.returning import worse
 
 TURN_S = 5
 QUEUE_S = 1.0
 """A pod's queue holds what it serves in this time; beyond it requests are refused."""
 SLOW_S = 0.25
 WARM_S = 120
+RECENT_S = 30
+WITHIN_S = 120.0
+"""What `capacity.rollbackWithin` is by default."""
 SECONDS = 420
 
 
@@ -36,6 +42,7 @@ class Service:
     pod_scatter: float
     lag_s: int
     failing: float
+    found_after_s: int
     max_replicas: int
 
     @property
@@ -64,6 +71,7 @@ def draw(rng: np.random.Generator) -> Service:
         pod_scatter=rng.uniform(0.0, 0.15),
         lag_s=int(rng.integers(5, 31)),
         failing=float(np.exp(rng.uniform(np.log(0.01), 0.0))),
+        found_after_s=int(rng.integers(5, 61)),
         max_replicas=2 * pods,
     )
 
@@ -85,7 +93,7 @@ class Hurt:
 class Course(Protocol):
     """Gives the canary's weight [per cent] for what is seen."""
 
-    def __call__(self, weight: float, stable: VersionCapacity, *, severity: Severity, at_s: int) -> float: ...
+    def __call__(self, weight: float, stable: VersionCapacity, *, severity: Severity | None, at_s: int) -> float: ...
 
 
 class Stable:
@@ -162,6 +170,29 @@ class Stable:
         return VersionCapacity("stable", self.replicas, self.ready, scaler, (cost,), startup_s=service.startup_s)
 
 
+class Seen:
+    """What is counted of both versions in the recent time, and how bad the canary is taken to be for it."""
+
+    def __init__(self, service: Service, rng: np.random.Generator) -> None:
+        self._service, self._rng = service, rng
+        self._recent: deque[Throughput] = deque(maxlen=RECENT_S // TURN_S)
+        self._known: Severity | None = None
+
+    def count(self, weight: float, *, failing: float) -> None:
+        """Count the interval that ends now."""
+        requests = self._rng.poisson(self._service.load * TURN_S * weight / 100)
+        others = self._rng.poisson(self._service.load * TURN_S * (1 - weight / 100))
+        errors = int(self._rng.binomial(requests, failing))
+        counted = Throughput(0.0, TURN_S, int(others), int(requests), 0, errors, int(others), int(requests))
+        self._recent.append(counted)
+        self._known = worse(self._known, severity_of(self._recent))
+
+    @property
+    def severity(self) -> Severity | None:
+        """How bad the canary is taken to be; None where nobody knows."""
+        return self._known
+
+
 def play(service: Service, course: Course, *, seed: int) -> Hurt:
     """Play one rollback; the same seed gives every course the same service."""
     rng = np.random.default_rng(seed)
@@ -170,15 +201,16 @@ def play(service: Service, course: Course, *, seed: int) -> Hurt:
     for second in range(-WARM_S, 0):  # the rollout so far: the cost is learned at changing loads
         share = 1 - weight / 100 * max(0.0, min(1.0, 1 + second / WARM_S * 0.5))
         stable.serve(float(rng.poisson(min(service.load * share, 0.95 * service.full * stable.ready))))
-    requests = 30.0 * service.load * weight / 100
-    failed = rng.binomial(max(1, int(requests)), service.failing)
-    estimate = failed / max(1, int(requests))
-    severity = Severity(estimate, estimate, estimate)
+    seen = Seen(service, np.random.default_rng([seed, 1]))
+    for second in range(-RECENT_S, 0, TURN_S):
+        seen.count(weight, failing=service.failing if second >= -service.found_after_s else 0.0)
     by_canary = by_overload = slow = 0.0
     for second in range(SECONDS):
         stable.tick(second)
         if weight > 0 and second % TURN_S == 0:
-            weight = course(weight, stable.view(service), severity=severity, at_s=second)
+            if second:
+                seen.count(weight, failing=service.failing)
+            weight = course(weight, stable.view(service), severity=seen.severity, at_s=second)
         arrived = float(rng.poisson(service.load))
         to_canary = arrived * weight / 100
         refused, waited = stable.serve(arrived - to_canary)
@@ -188,22 +220,22 @@ def play(service: Service, course: Course, *, seed: int) -> Hurt:
     return Hurt(by_canary, by_overload, slow)
 
 
-def one_jump(weight: float, stable: VersionCapacity, *, severity: Severity, at_s: int) -> float:
+def one_jump(weight: float, stable: VersionCapacity, *, severity: Severity | None, at_s: int) -> float:
     """Give everything back at once, as Flagger does."""
     del weight, stable, severity, at_s
     return 0.0
 
 
-def by_steps(weight: float, stable: VersionCapacity, *, severity: Severity, at_s: int) -> float:
+def by_steps(weight: float, stable: VersionCapacity, *, severity: Severity | None, at_s: int) -> float:
     """Give a fixed thirtieth of the traffic back each turn, whatever the pods (Argo's dynamicStableScale does alike)."""
     del stable, severity, at_s
     return max(0.0, weight - 100.0 / 30.0)
 
 
-def planned(service: Service, *, within_s: float = 300.0) -> Course:
+def planned(service: Service, *, within_s: float = WITHIN_S) -> Course:
     """Let Serin plan."""
 
-    def course(weight: float, stable: VersionCapacity, *, severity: Severity, at_s: int) -> float:
+    def course(weight: float, stable: VersionCapacity, *, severity: Severity | None, at_s: int) -> float:
         load = Load(service.load, weight=weight)
         return plan_giveback(stable, load, severity, left_s=within_s - at_s).weight
 
@@ -213,8 +245,8 @@ def planned(service: Service, *, within_s: float = 300.0) -> Course:
 def always_ramped(service: Service) -> Course:
     """Give back what ready pods carry, always: the planner with a canary that hardly fails."""
 
-    def course(weight: float, stable: VersionCapacity, *, severity: Severity, at_s: int) -> float:
+    def course(weight: float, stable: VersionCapacity, *, severity: Severity | None, at_s: int) -> float:
         load = Load(service.load, weight=weight)
-        return plan_giveback(stable, load, Severity(0.0, 0.0, 0.0), left_s=300.0 - at_s).weight
+        return plan_giveback(stable, load, Severity(0.0, 0.0, 0.0), left_s=WITHIN_S - at_s).weight
 
     return course

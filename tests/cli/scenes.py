@@ -13,6 +13,7 @@ from analyzer.policy.defaults import HOME
 from analyzer.ports import CANARY_POLICY, Cluster, Object, Ref
 from tests.app.loop import Loop
 from tests.app.model import NAMESPACE, POLICY, Behaviour, ModelMesh
+from tests.app.scaling import ScalingMesh
 from tests.app.test_defaults import set_defaults
 
 PLAN: Final[dict[str, Any]] = {
@@ -51,7 +52,7 @@ async def progressing() -> Loop:
 
 
 async def suspicious() -> Loop:
-    return await run(Loop(mesh(bad=0.025)), 7)
+    return await run(Loop(mesh(bad=0.025), checkpoint_s=0.0), 7)
 
 
 async def blind() -> Loop:
@@ -65,6 +66,16 @@ async def blind() -> Loop:
 async def drift() -> Loop:
     loop = await run(Loop(mesh()), 12)
     loop.mesh.set_weights(70, 30)
+    return await run(loop, 2)
+
+
+async def short_of_pods() -> Loop:
+    """A step waits for pods that take a minute to start, and the HPA knows of them."""
+    made = ScalingMesh(startup_s=60.0)
+    stages = [{"route": "primary", "weights": [10, 50, 90, 100]}]
+    made.set_policy(**{**PLAN, "stages": stages, "judge": {**PLAN["judge"], "harmBudget": "2%"}})
+    loop = Loop(made)
+    await loop.until(lambda: loop.state.hold is not None and loop.state.hold.reason == "Capacity", cycles=200)
     return await run(loop, 2)
 
 
@@ -92,7 +103,7 @@ async def default_suspends() -> Loop:
 
 
 async def baking() -> Loop:
-    loop = Loop(mesh(rate=1000.0))
+    loop = Loop(mesh(rate=1000.0), checkpoint_s=0.0)
     await loop.until(lambda: loop.phase == "Baking")
     return await run(loop, 5)
 
@@ -138,6 +149,7 @@ SCENES: Final[dict[str, Callable[[], Awaitable[Loop]]]] = {
     "suspicious": suspicious,
     "blind": blind,
     "drift": drift,
+    "short_of_pods": short_of_pods,
     "suspended": suspended,
     "default_suspends": default_suspends,
     "inherited": inherited,

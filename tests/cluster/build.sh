@@ -15,7 +15,8 @@ command -v go >/dev/null || missing "Go, to build a Kubernetes and an istiod: ht
 cd "$here/go"
 said=$(go list -m 2>&1) || missing "a newer Go than this one, which says: $said"
 compiler=$(go env GOVERSION)
-key=$(cat "$here/build.sh" go.mod go.sum helm/go.mod helm/go.sum <(echo "$compiler") | sha256sum | cut -c1-12)
+key=$(cat "$here/build.sh" go.mod go.sum helm/go.mod helm/go.sum "$here"/install/readers/{*.go,go.*} <(echo "$compiler") |
+  sha256sum | cut -c1-12)
 cache=${SERIN_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/serin/cluster}
 bin=$cache/$key
 if [ "${1:-}" = --where ]; then
@@ -47,8 +48,23 @@ build kube-controller-manager . k8s.io/kubernetes/cmd/kube-controller-manager "$
 build kubectl . k8s.io/kubernetes/cmd/kubectl "$kubernetes"
 build pilot-discovery . istio.io/istio/pilot/cmd/pilot-discovery
 build helm helm helm.sh/helm/v3/cmd/helm
+build readers "$here/install/readers" .
 if [ ! -e "$bin/istio-crds.yaml" ]; then
   # Istio's CustomResourceDefinitions are of the same module, and so of the same version.
   cp "$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" "$bin/.crds"
   chmod u+w "$bin/.crds" && mv "$bin/.crds" "$bin/istio-crds.yaml"
 fi
+
+# crds FILE MODULE@VERSION FOLDER KIND…: definitions of the tools that deploy/ has resources for, as they ship them; nothing is built
+crds() {
+  [ -e "$bin/$1" ] && return
+  local folder
+  folder=$(cd / && go mod download -json "$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/$3
+  (cd "$folder" && for kind in "${@:4}"; do cat "$kind"; echo ---; done) >"$bin/.crds"
+  mv "$bin/.crds" "$bin/$1"
+}
+
+crds argocd-crds.yaml github.com/argoproj/argo-cd/v3@v3.4.13 manifests/crds application-crd.yaml
+crds flux-crds.yaml github.com/fluxcd/kustomize-controller@v1.9.6 config/crd/bases kustomize.toolkit.fluxcd.io_kustomizations.yaml
+crds prometheus-crds.yaml github.com/prometheus-operator/prometheus-operator@v0.85.0 example/prometheus-operator-crd \
+  monitoring.coreos.com_podmonitors.yaml monitoring.coreos.com_prometheusrules.yaml

@@ -44,6 +44,23 @@ def test_without_go_it_says_so(tmp_path: Path) -> None:
     assert "need Go" in result.stderr
 
 
+def run_cluster(**environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [str(ROOT / "tests/cluster/run")]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_of_make_and_ci_has_the_exit_code_of_its_own(tmp_path: Path) -> None:
+    result = run_cluster(PATH=path_with(tmp_path, *PLAIN), HOME=str(tmp_path), PYTHON=sys.executable)
+    assert result.returncode == MISSING, result.stderr
+    assert "need Go" in result.stderr
+
+
+def test_before_anything_was_set_up_it_is_said_how_to(tmp_path: Path) -> None:
+    result = run_cluster(PATH=path_with(tmp_path, *PLAIN), HOME=str(tmp_path), PYTHON=str(tmp_path / "python"))
+    assert result.returncode == MISSING, result.stderr
+    assert "make cluster-test" in result.stderr
+
+
 def test_a_go_that_is_too_old_is_quoted(tmp_path: Path) -> None:
     path = path_with(tmp_path, *PLAIN)
     script(tmp_path, "go", "echo 'go: go.mod requires go >= 1.26.0 (running go 1.19; GOTOOLCHAIN=local)' >&2; exit 1")

@@ -1,5 +1,6 @@
 """The CustomResourceDefinition as far as it can be checked without a server; tests/cluster/test_crd.py asks a real one."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analyzer.adapters.memory.store import _UNWRITTEN
 from analyzer.app.status import write_status
 from analyzer.core.capacity import CapacityReport, Gate, VersionReport
 from analyzer.core.judge.types import Channel, Evidence, Rates, Verdict
@@ -28,6 +30,9 @@ from analyzer.core.rollout import (
 from analyzer.policy.crd import crd, defaults_crd
 from analyzer.policy.crd.structural import structural
 from analyzer.policy.crd.text import crd_text, defaults_crd_text
+from analyzer.policy.fields import AUTO_WEIGHTS, DEFAULT_WEIGHTS
+from analyzer.ports import CANARY_POLICY
+from tests.deploy.raw import one
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "deploy" / "crd" / "canarypolicies.serin.dev.yaml"
@@ -95,7 +100,17 @@ def test_a_default_is_told_and_not_written() -> None:
 
 
 def test_only_a_status_that_nobody_wrote_has_a_default_and_it_speaks_of_no_generation() -> None:
-    assert whole()["properties"]["status"]["default"] == {"observedGeneration": -1}
+    default = whole()["properties"]["status"]["default"]
+    assert default == {"observedGeneration": -1}
+    assert {CANARY_POLICY: default} == _UNWRITTEN, "the in-memory cluster has it too"
+
+
+def test_the_policy_beside_the_definition_knows_the_weights_of_who_writes_none() -> None:
+    """deploy/crd/weights.yaml is written by hand: of `weights` left out, and of `auto`."""
+    policy = one("crd/weights.yaml", "ValidatingAdmissionPolicy")
+    (steps,) = [variable["expression"] for variable in policy["spec"]["variables"] if variable["name"] == "steps"]
+    ladders = [[int(weight) for weight in found.split(",")] for found in re.findall(r"\[([\d, ]+)\]", steps)]
+    assert ladders == [list(DEFAULT_WEIGHTS), list(AUTO_WEIGHTS)]
 
 
 def test_a_keyword_without_translation_is_an_error() -> None:
@@ -175,3 +190,9 @@ def test_an_older_definition_drops_nothing_of_a_newer_status() -> None:
         if "properties" in node:
             assert node["x-kubernetes-preserve-unknown-fields"] is True, path
         assert "enum" not in node, path
+
+
+def test_each_condition_that_is_written_is_explained() -> None:
+    condition = whole()["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]
+    for written in full_status()["conditions"]:
+        assert f"{written['type']} (" in condition["description"]

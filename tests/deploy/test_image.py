@@ -9,7 +9,10 @@ from tests.deploy.raw import DEPLOY, ROOT
 STAGES = read_dockerfile(ROOT / "Dockerfile")
 
 
-def test_base_images_are_pinned_and_of_one_system() -> None:
+def test_base_images_are_of_one_system_and_can_be_pinned_to_a_digest() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "\nFROM ${BUILD_IMAGE} AS build\n" in text
+    assert "\nFROM ${RUNTIME_IMAGE}\n" in text
     assert [stage.image for stage in STAGES] == [
         "python:3.13-slim-trixie",  # Debian 13, whose own Python is 3.13: that of the runtime
         "gcr.io/distroless/python3-debian13:nonroot",

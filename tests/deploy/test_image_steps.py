@@ -3,17 +3,23 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import venv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cluster.api.apiserver import ApiServer, missing, running_api_server
 from tests.cluster.install.installed import ROOT
 from tests.deploy.dockerfile import Stage, ignored, read_dockerfile
 
 BUILD_S = 600
+DAEMON_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +76,11 @@ def run(text: str, root: Path, stage: Stage) -> None:
     assert result.returncode == 0, f"{text}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
 
 
-def start(image: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Start the entry point with the interpreter that knows nothing of this checkout."""
+def entry(image: Path) -> tuple[list[str], dict[str, str]]:
+    """Give the entry point with the interpreter that knows nothing of this checkout, and its environment."""
     _, runtime = read_dockerfile(ROOT / "Dockerfile")
-    entry = json.loads(dict(runtime.steps)["ENTRYPOINT"])
-    assert entry[0] == "/usr/bin/python3"
+    interpreter, *arguments = json.loads(dict(runtime.steps)["ENTRYPOINT"])
+    assert interpreter == "/usr/bin/python3"
     environment = {
         "PYTHONPATH": str(image / "app"),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -82,8 +88,14 @@ def start(image: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         "COLUMNS": "100",
     }
     base = str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
+    return [base, *arguments], environment
+
+
+def start(image: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the entry point to its end."""
+    command, environment = entry(image)
     return subprocess.run(
-        [base, *entry[1:], *arguments],
+        [*command, *arguments],
         check=False,
         cwd="/",
         env=environment,
@@ -93,17 +105,59 @@ def start(image: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_daemon_starts_from_the_image(image: Path) -> None:
-    result = start(image, "run", "--help")
-    assert result.returncode == 0, result.stderr
-    assert "--prometheus" in result.stdout
+RUN = ("run", "--prometheus=http://127.0.0.1:1", "--listen=127.0.0.1:0", "--log-format=json")
 
 
-def test_the_daemons_modules_are_all_there(image: Path) -> None:
-    """`--help` imports little; a run without a valid option gets to the daemon's own check of it."""
-    manifests = str(ROOT / "policies" / "examples")
-    result = start(image, "run", "--prometheus=nonsense", f"--manifests={manifests}")
-    assert (result.returncode, "write a URL" in result.stdout + result.stderr) == (2, True), result.stderr
+def run_until(image: Path, event: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run the daemon until it logs an event, end it as Kubernetes does, and return what it logged."""
+    command, environment = entry(image)
+    lines: list[dict[str, Any]] = []
+    with subprocess.Popen(
+        [*command, *RUN, *arguments], cwd="/", env=environment, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stderr is not None
+        watchdog = threading.Timer(DAEMON_S, daemon.kill)
+        watchdog.start()
+        try:
+            for line in daemon.stderr:
+                lines.append(json.loads(line))
+                if lines[-1]["event"] == event:
+                    daemon.send_signal(signal.SIGTERM)
+        finally:
+            watchdog.cancel()
+    assert event in {line["event"] for line in lines}, lines
+    assert daemon.returncode == 0, lines
+    return lines
+
+
+@pytest.fixture
+def read_only(image: Path) -> Iterator[None]:
+    """The root of the container, read-only; who runs the tests as root may write all the same, and what is there tells."""
+    app = image / "app"
+    before = sorted(app.rglob("*"))
+    for path in [app, *before]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    yield
+    for path in [app, *before]:
+        path.chmod(path.stat().st_mode | 0o200)
+    assert sorted(app.rglob("*")) == before, "the daemon wrote into its image"
+
+
+@pytest.mark.usefixtures("read_only")
+def test_the_daemon_waits_in_the_image_for_an_api_server_that_does_not_answer(image: Path, tmp_path: Path) -> None:
+    """With all that the adapter of Kubernetes imports."""
+    server = ApiServer("http://127.0.0.1:1", "a-token", tmp_path, "")
+    lines = run_until(image, "cluster_lost", f"--kubeconfig={server.kubeconfig()}")
+    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
+
+
+@pytest.mark.usefixtures("read_only")
+@pytest.mark.skipif(bool(missing()), reason=f"{missing()}: make cluster-build")
+def test_the_daemon_runs_from_the_image_on_a_real_api_server(image: Path, tmp_path: Path) -> None:
+    with running_api_server(tmp_path) as server:
+        where = (f"--kubeconfig={server.kubeconfig()}", "--lease-namespace=default")
+        lines = run_until(image, "serin runs", *where)
+    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
 
 
 def test_the_image_lints_with_the_examples_of_the_wheel(image: Path) -> None:

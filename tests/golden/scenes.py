@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.core.rollout import Verb
 from analyzer.errors import AdmissionUnavailable, ClusterUnavailable, SerinError, WriteRefused
-from analyzer.ports import Alert
+from analyzer.ports import HORIZONTAL_POD_AUTOSCALER, Alert, Ref
 from tests.app.loop import Loop
-from tests.app.model import POLICY, ROUTE, Behaviour, ModelMesh
+from tests.app.model import NAMESPACE, POLICY, ROUTE, Behaviour, ModelMesh
 from tests.app.scaling import ScalingMesh
 from tests.app.test_capacity import JUDGE, STAGES, change_floor, floor_of, mesh_of, shrunk
 from tests.app.test_focus import INSIDERS, focused, weights
@@ -291,6 +291,27 @@ async def reserve_lost() -> list[Alert]:
     return await until(loop, lambda: not loop.state.told)
 
 
+async def pods_do_not_come() -> list[Alert]:
+    """Metrics are away, and the HPA says so."""
+    mesh = ScalingMesh(clock=ManualClock(wall_s=NIGHT_S))
+    mesh.set_policy(stages=STAGES, judge=JUDGE, alerts=["oncall"])
+    mesh.set_weights(90, 10)
+    loop = Loop(mesh)
+    await loop.until(lambda: mesh.weights()["v2"] == 30, cycles=100)
+    mesh.autoscale = False
+    hpa = Ref(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "helloworld-v2")
+    inactive = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetResourceMetric",
+        "message": "the HPA was unable to compute the replica count: unable to get metrics for resource cpu",
+    }
+    mesh.cluster.set_status(hpa, {**mesh.read(hpa)["status"], "conditions": [inactive]})
+    await until_told(loop, "CapacityLasts")
+    mesh.autoscale = True
+    return await until(loop, lambda: "CapacityLasts" not in loop.state.told)
+
+
 async def policy_broken() -> list[Alert]:
     loop = night(**PATIENT)
     await steady(loop)
@@ -353,6 +374,7 @@ SCENES: dict[str, Scene] = {
     "aborted": aborted,
     "weights not in effect": sample_ratio,
     "capacity never fits": never_fits,
+    "capacity lasts": pods_do_not_come,
     "reserve taken back": reserve_lost,
     "policy broken": policy_broken,
     "route renamed": route_renamed,

@@ -5,7 +5,7 @@ import pytest
 
 from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PLAIN_DOWN, PLAIN_UP, PodUse, Rules, recommend
 from analyzer.policy.amounts import quantity
-from analyzer.policy.scaling import Surroundings, read_scaling, startup_s
+from analyzer.policy.scaling import Surroundings, leave_out, read_scaling, startup_s
 
 
 def deployment(*, cpu: str | None = "500m", replicas: int = 3, sidecar: str | None = None) -> dict[str, Any]:
@@ -227,6 +227,21 @@ def per_object(kind: str, name: str) -> dict[str, Any]:
     described = {"kind": kind, "name": name}
     target = {"type": "AverageValue", "averageValue": "40"}
     return {"type": "Object", "object": {"metric": metric, "describedObject": described, "target": target}}
+
+
+def test_a_metric_that_turned_out_to_have_nothing_to_do_with_requests_is_named() -> None:
+    target = {"type": "AverageValue", "averageValue": "40"}
+    queue = {"type": "Pods", "pods": {"metric": {"name": "queue"}, "target": target}}
+    out = frozenset({"Pods metric queue", "cpu"})
+    alone = leave_out(read_scaling(deployment(), [hpa(queue)]), out)
+    assert alone.unknown == (
+        "shop-v1 scales by Pods metric queue (which does not follow the requests), which says nothing of requests"
+    )
+    beside = leave_out(read_scaling(deployment(), [hpa(CPU, queue, status=[CPU_NOW])]), out)
+    assert beside.scaler is not None
+    assert [metric.name for metric in beside.scaler.metrics] == ["cpu"], "of CPU every pod has a use"
+    assert beside.scaler.unknown == ("Pods metric queue (which does not follow the requests)",)
+    assert (len(beside.use), beside.unknown) == (1, "")
 
 
 def test_what_an_object_of_both_versions_shows_says_nothing_of_one() -> None:

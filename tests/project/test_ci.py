@@ -1,9 +1,10 @@
-"""The hook and the action do what they say: their commands are run as the programs run them that people use."""
+"""The hook, the action and CI do what they say: their commands are run as the programs run them that people use."""
 
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,67 @@ def test_the_action_installs_the_revision_that_it_is_of() -> None:
     install = action["runs"]["steps"][0]["run"]
     assert '"$GITHUB_ACTION_PATH/../../.."' in install
     assert (ACTION.parent / "../../.." / "pyproject.toml").resolve() == ROOT / "pyproject.toml"
+
+
+# --- CI ---------------------------------------------------------------------------------------------------------------
+
+STORY = "tests/cluster/test_story.py::test_good"
+FAULT = "tests/cluster/test_faults.py::test_slow[a b]"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A checkout with CI's script, and stubs of what it runs; an earlier run left a failure behind."""
+    for folder in (".ci", ".venv/bin", "bin", "tests/cluster", ".pytest_cache/v/cache"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    write_script(tmp_path / "bin" / "make", "exit 0")
+    (tmp_path / ".pytest_cache/v/cache/lastfailed").write_text(json.dumps({"tests/core/test_old.py::test_old": True}))
+    return tmp_path
+
+
+def write_script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def ci(clone: Path, *attempts: tuple[int, tuple[str, ...]]) -> tuple[int, str, list[str]]:
+    """Run it, where each attempt at the cluster tests ends with a code and leaves failures; give the arguments of each too."""
+    for number, (code, failed) in enumerate(attempts, start=1):
+        (clone / f"failed{number}").write_text(json.dumps(dict.fromkeys(failed, True)) if failed else "")
+        (clone / f"code{number}").write_text(str(code))
+    write_script(
+        clone / "tests/cluster/run",
+        'echo "run $*" >> asked\n'
+        "n=$(wc -l < asked)\n"
+        '[ ! -s "failed$n" ] || cp "failed$n" .pytest_cache/v/cache/lastfailed\n'
+        'exit "$(cat "code$n")"',
+    )
+    result = run([".ci/run"], clone, PATH=f"{clone / 'bin'}:{os.environ['PATH']}")
+    return result.returncode, result.stdout, (clone / "asked").read_text().splitlines()
+
+
+def test_what_failed_on_the_cluster_is_tried_again_and_named_before_and_after(clone: Path) -> None:
+    code, said, asked = ci(clone, (1, (STORY, FAULT)), (0, ()))
+    assert (code, asked) == (0, ["run ", "run --last-failed --last-failed-no-failures=none"])
+    assert said.splitlines() == 2 * [f"SECOND ATTEMPT: {STORY}", f"SECOND ATTEMPT: {FAULT}"]
+
+
+def test_what_fails_twice_fails(clone: Path) -> None:
+    code, said, asked = ci(clone, (1, (STORY,)), (1, (STORY,)))
+    assert (code, len(asked)) == (1, 2)
+    assert said.count(STORY) == 2
+
+
+@pytest.mark.parametrize(("code", "why"), [(77, "something is missing"), (2, "interrupted"), (3, "pytest broke")])
+def test_no_other_end_is_tried_again_and_its_exit_code_is_passed_on(clone: Path, code: int, why: str) -> None:
+    assert ci(clone, (code, ())) == (code, "", ["run "]), why
+
+
+def test_a_failure_of_another_run_is_not_tried_again(clone: Path) -> None:
+    assert ci(clone, (1, ())) == (1, "", ["run "])
+
+
+def test_green_at_the_first_attempt_says_nothing_of_a_second(clone: Path) -> None:
+    assert ci(clone, (0, ())) == (0, "", ["run "])

@@ -32,7 +32,7 @@ class KubeCluster:
         Objects per request of a list.
     """
 
-    def __init__(self, api: Api, *, timeout_s: float = 10.0, watch_s: float = 720.0, page: int = PAGE) -> None:
+    def __init__(self, api: Api, *, timeout_s: float = 10.0, watch_s: float = 1800.0, page: int = PAGE) -> None:
         self._api = api
         self._timeout_s = timeout_s
         self._watch_s = watch_s

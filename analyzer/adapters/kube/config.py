@@ -100,7 +100,7 @@ def read_context(credentials: Credentials) -> Context:
 
 @asynccontextmanager
 async def connect(
-    credentials: Credentials, *, timeout_s: float = 10.0, watch_s: float = 720.0
+    credentials: Credentials, *, timeout_s: float = 10.0, watch_s: float = 1800.0
 ) -> AsyncIterator[KubeCluster]:
     """Give the cluster that `credentials` lead to; nothing is asked of it yet.
 

@@ -2,12 +2,13 @@
 
 Modelled, because the loop depends on it: one resourceVersion for the whole store; uid, creationTimestamp, generation
 (moved by everything but metadata and status); status apart from the rest, and only where the kind has it; 409 for a
-stale resourceVersion, 422 for a failed `test`; a write that changes nothing is no write; dry run; admission; deletion
+stale resourceVersion, 422 for a failed `test`; a write that changes nothing is no write; the one default that Serin's
+definitions have, of a status that nobody wrote; dry run; admission; deletion
 with finalizers; watches from a bounded history, with BOOKMARKs, 410 and streams that the server closes. Every call
 gives way to others before it takes effect and before its answer arrives: interleavings happen as with a real server,
 and a cancelled write may or may not have been made.
 
-Not modelled: schemas, defaulting and pruning, managedFields, server-side apply, generateName, selectors and paging,
+Not modelled: schemas, other defaults and pruning, managedFields, server-side apply, generateName, selectors and paging,
 owner references and cascading deletion, API versions beside the stored one, namespaces as objects, permissions, and the
 special meaning of resourceVersion "" and "0". tests/adapters/cluster_contract.py is what this and a real server share.
 """

@@ -15,9 +15,11 @@ from analyzer.adapters.memory.events import check_event
 from analyzer.adapters.memory.journal import Journal
 from analyzer.adapters.memory.json_patch import Json, same_json
 from analyzer.errors import ConflictError, ObjectMissing, WriteRefused
-from analyzer.ports import CANARY_DEFAULTS, EVENT, LEASE, ChangeType, Clock, Kind, Object, Ref
+from analyzer.ports import CANARY_DEFAULTS, CANARY_POLICY, EVENT, LEASE, ChangeType, Clock, Kind, Object, Ref
 
 _WITHOUT_STATUS: Final = frozenset({CANARY_DEFAULTS, EVENT, LEASE})
+_UNWRITTEN: Final = {CANARY_POLICY: {"observedGeneration": -1}}
+"""What a definition says of a status that nobody wrote. The server adds it when it reads, and stores it with the next write."""
 _UIDS: Final = uuid.UUID("6f0f4f4e-8f5c-4f0e-9d0a-5a3b1c7e2d11")  # the space of uuid5; any constant would do
 
 
@@ -69,7 +71,7 @@ class Store:
         self.check_served(ref.kind)
         if ref not in self._texts:
             raise ObjectMissing(f'404: {rules.resource(ref)} not found in namespace "{ref.namespace}"')
-        return _parse(self._texts[ref])
+        return _defaulted(ref.kind, _parse(self._texts[ref]))
 
     def refs(self, kind: Kind, namespace: str | None) -> list[Ref]:
         """Name all objects of a kind, in order."""
@@ -110,7 +112,7 @@ class Store:
             metadata["generation"] = old["metadata"]["generation"] + (not same_json(_desired(old), _desired(made)))
         rules.check_content(ref, made)
         self.admission(Verb.UPDATE, over_the_wire(old), over_the_wire(made))
-        if dry_run or same_json(old, made):
+        if dry_run or same_json(_parse(self._texts[ref]), made):
             return made
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             return self._remove(ref, made)
@@ -122,7 +124,7 @@ class Store:
         if ref.kind in _WITHOUT_STATUS:
             raise ObjectMissing(f"404: the server could not find the requested resource: {ref.kind.plural}/status")
         _put(obj, "status", over_the_wire({"status": status})["status"])
-        return obj if same_json(obj, self.read(ref)) else self._commit(ChangeType.MODIFIED, ref, obj)
+        return obj if same_json(obj, _parse(self._texts[ref])) else self._commit(ChangeType.MODIFIED, ref, obj)
 
     def delete(self, ref: Ref) -> None:
         """Remove an object, or mark it for the owners of its finalizers."""
@@ -139,8 +141,8 @@ class Store:
 
     def _commit(self, change: ChangeType, ref: Ref, obj: Object) -> Object:
         obj["metadata"]["resourceVersion"] = str(self.journal.revision + 1)
-        self._texts[ref] = text = json.dumps(obj)
-        self.journal.append(change, ref, text)
+        self._texts[ref] = json.dumps(obj)
+        self.journal.append(change, ref, json.dumps(_defaulted(ref.kind, obj)))
         return obj
 
     def _remove(self, ref: Ref, obj: Object) -> Object:
@@ -168,6 +170,12 @@ def over_the_wire(obj: Object) -> Object:
 
 def _parse(text: str) -> Object:
     obj: Object = json.loads(text)
+    return obj
+
+
+def _defaulted(kind: Kind, obj: Object) -> Object:
+    if kind in _UNWRITTEN and "status" not in obj:
+        obj["status"] = dict(_UNWRITTEN[kind])
     return obj
 
 

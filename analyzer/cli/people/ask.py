@@ -16,6 +16,7 @@ from analyzer.cli.people.policies import (
     number_of,
     part_of,
     seconds_of,
+    status_of,
     text_of,
     whole_of,
 )
@@ -96,7 +97,7 @@ async def ask(place: Place, wish: Wish, *, screen: Screen, clock: Clock, connect
 
 def _check_sense(wish: Wish, obj: Object) -> None:
     """Refuse what cannot be meant; whether it is possible now only Serin knows."""
-    seen, status = look(obj), part_of(obj, "status")
+    seen, status = look(obj), status_of(obj)
     if wish.verb in _OF_ROLLOUT and not _rollout(status):
         why = "Serin has not looked at it yet" if not status else "no release was judged"
         raise Stopped(
@@ -158,7 +159,7 @@ def _request(wish: Wish, obj: Object, *, by: str, now_s: float) -> Request:
 
 def preview(wish: Wish, obj: Object, *, by: str, context: str, screen: Screen) -> list[str]:
     """Say what will happen, and what is known so far."""
-    seen, status = look(obj), part_of(obj, "status")
+    seen, status = look(obj), status_of(obj)
     lines = [screen.paint(f"{wish.verb.value} {seen.called}", "bold")]
     told = [
         f"VirtualService {seen.target}: {_will(wish, status)}",

@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Any
 
-from analyzer.cli.people.policies import in_effect, inherited_by, look, part_of
+from analyzer.cli.people.policies import in_effect, inherited_by, look, part_of, status_of
 from analyzer.ports import Object
 
 
@@ -27,7 +27,7 @@ class ExplainFormat(StrEnum):
 
 def rollout_document(obj: Object) -> dict[str, Any]:
     """Describe a policy and its rollout. Fields may be added in later versions; none changes its meaning."""
-    seen, status = look(obj), part_of(obj, "status")
+    seen, status = look(obj), status_of(obj)
     hold, paused, request = (dict(part_of(status, name)) or None for name in ("hold", "paused", "request"))
     return {
         "namespace": seen.namespace,

@@ -18,6 +18,7 @@ from analyzer.cli.people.policies import (
     number_of,
     part_of,
     seconds_of,
+    status_of,
     text_of,
     whole_of,
 )
@@ -58,8 +59,8 @@ class Known:
 
     @property
     def status(self) -> Mapping[str, Any]:
-        """`.status` as it stands there."""
-        return part_of(self.obj, "status")
+        """`.status` as it stands there; empty where Serin has not looked yet."""
+        return status_of(self.obj)
 
 
 def explain_policy(

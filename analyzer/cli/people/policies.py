@@ -49,7 +49,7 @@ class Seen:
 
 def look(obj: Object) -> Seen:
     """Read a policy for the columns."""
-    metadata, spec, status = part_of(obj, "metadata"), part_of(in_effect(obj), "spec"), part_of(obj, "status")
+    metadata, spec, status = part_of(obj, "metadata"), part_of(in_effect(obj), "spec"), status_of(obj)
     hold, evidence = part_of(status, "hold"), part_of(status, "evidence")
     return Seen(
         namespace=text_of(metadata, "namespace"),
@@ -79,6 +79,12 @@ def inherited_by(obj: Object) -> dict[str, str]:
     """Give what a policy has from defaults, and from which namespace's, as its status tells: field to `30m (shop)`."""
     told = part_of(part_of(obj, "status"), "inherited")
     return {printable(name): text_of(told, name) for name in sorted(told) if text_of(told, name)}
+
+
+def status_of(obj: Object) -> Mapping[str, Any]:
+    """Give what Serin wrote of a policy; empty before it did, when the API server has only the definition's default."""
+    status = part_of(obj, "status")
+    return status if "phase" in status else {}
 
 
 def part_of(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:

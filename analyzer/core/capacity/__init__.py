@@ -5,7 +5,7 @@ version will need and when they are there (`demand`, `forecast`); whether a step
 rollback may give the traffic back to a stable version that has shrunk (`giveback`).
 """
 
-from analyzer.core.capacity.cost import Cost, Samples, fit
+from analyzer.core.capacity.cost import Cost, Samples, fit, follows
 from analyzer.core.capacity.demand import Metric, Scaler, VersionCapacity, carries, needed
 from analyzer.core.capacity.gate import Gate, Load, Passage, admit
 from analyzer.core.capacity.giveback import Giveback, Severity, plan_giveback
@@ -27,6 +27,7 @@ __all__ = [
     "admit",
     "carries",
     "fit",
+    "follows",
     "needed",
     "plan_giveback",
 ]

@@ -18,6 +18,14 @@ _OTHER_SLOPE: Final = 0.3
 _OTHER_INTERCEPT: Final = 0.3
 _LEAST: Final = 1e-6
 """Less load or use than this is none."""
+_FEWEST: Final = 10.0
+"""With fewer samples nothing is said against a metric."""
+_VARIED: Final = 0.2
+"""Nor with loads that differ by less than this (one standard deviation, relative): that much is noise of counts and of time."""
+_MISSES: Final = 0.6
+"""A line that misses the use by this much (root mean square, relative to the mean) says nothing."""
+_CLEAR: Final = 3.0
+"""A slope of fewer standard deviations than this may as well be none."""
 _LEAST_SHARE: Final = 0.5
 """Doubt takes at most half of what a pod is expected to carry."""
 
@@ -30,14 +38,15 @@ class Samples:
     ----------
     weight
         Effective number of samples.
-    load, load2, use, cross
-        Weighted sums of the load x [requests/s and pod], x², the use y [the metric's unit], and xy.
+    load, load2, use, use2, cross
+        Weighted sums of the load x [requests/s and pod], x², the use y [the metric's unit], y², and xy.
     """
 
     weight: float = 0.0
     load: float = 0.0
     load2: float = 0.0
     use: float = 0.0
+    use2: float = 0.0
     cross: float = 0.0
 
     def add(self, load: float, use: float) -> Self:
@@ -47,6 +56,7 @@ class Samples:
             load=self.load * MEMORY + load,
             load2=self.load2 * MEMORY + load * load,
             use=self.use * MEMORY + use,
+            use2=self.use2 * MEMORY + use * use,
             cross=self.cross * MEMORY + load * use,
         )
 
@@ -133,3 +143,25 @@ def fit(samples: Samples, *, other: Cost | None = None) -> Cost | None:
         covariance=-p_ak / determinant,
         var_slope=p_aa / determinant,
     )
+
+
+def follows(samples: Samples) -> bool:
+    """Tell whether a metric has to do with requests: False where pods were seen at different loads and their use is not a line.
+
+    A queue is empty or full, a heap fills and is swept: what such a metric shows at one load it does not show at that load the
+    next time, or it shows the same at any.
+    """
+    count = samples.weight
+    if count < _FEWEST or samples.load < _LEAST or samples.use < _LEAST:
+        return True
+    mean_load, mean_use = samples.load / count, samples.use / count
+    varied = samples.load2 / count - mean_load**2
+    if varied < (_VARIED * mean_load) ** 2:
+        return True
+    together = samples.cross / count - mean_load * mean_use
+    slope = together / varied
+    missed = max(0.0, samples.use2 / count - mean_use**2 - slope * together)
+    if missed > (_MISSES * mean_use) ** 2:
+        return False
+    noise = max(missed, (_NOISE * mean_use) ** 2)
+    return bool(slope > _CLEAR * (noise / (count * varied)) ** 0.5)

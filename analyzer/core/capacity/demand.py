@@ -35,12 +35,15 @@ class Metric:
         it is overloaded nobody can tell.
     promised
         Use that every pod can count on (of CPU its request); 0 where nothing is promised.
+    custom
+        True for a metric of which nobody knows whether it has to do with requests, until it was seen.
     """
 
     name: str
     target: Target
     saturation: float | None
     promised: float = 0.0
+    custom: bool = False
 
     @classmethod
     def of_cpu(cls, name: str, target: Target, *, request: float, usual: float, most: float) -> Self:
@@ -70,9 +73,9 @@ class Metric:
         return cls(name, target, saturation=saturation, promised=request)
 
     @classmethod
-    def without_limit(cls, name: str, target: Target) -> Self:
+    def without_limit(cls, name: str, target: Target, *, custom: bool = False) -> Self:
         """Make a metric of which nobody said how much of it a pod bears."""
-        return cls(name, target, saturation=None)
+        return cls(name, target, saturation=None, custom=custom)
 
     @property
     def wanted(self) -> float:

@@ -78,7 +78,7 @@ class Passage:
     fits: float | None = None
 
 
-def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: float) -> Passage:
+def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: float, overdue: bool = False) -> Passage:
     """Decide how much of a step may be made.
 
     Parameters
@@ -91,6 +91,8 @@ def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: floa
         The weight that the step is to reach [per cent], above `load.weight`.
     headroom
         Spare capacity to keep [ratio].
+    overdue
+        Pods that should have come by now did not: no estimate is made of when they do.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def admit(version: VersionCapacity, load: Load, *, wanted: float, headroom: floa
     never = _never(version, load, wanted=wanted, headroom=headroom)
     if never is not None:
         return never
-    eta_s = _eta(version, load, wanted=wanted, headroom=headroom)
+    eta_s = None if overdue else _eta(version, load, wanted=wanted, headroom=headroom)
     possible = _weight_for(now, load)
     reason = _shortage(version, load, wanted=wanted, now=now, eta_s=eta_s)
     if possible >= math.floor(load.weight) + 1:

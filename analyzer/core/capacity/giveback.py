@@ -101,7 +101,8 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
         )
         return Giveback(0.0, ramped=False, reason=f"at once: {why}")
     whole = load.elsewhere + load.moving
-    if whole <= stable.ready * one * FULLNESS:
+    fill = _fill(stable)
+    if whole <= stable.ready * fill:
         return Giveback(
             0.0, ramped=False, reason=f"at once: {pods_carry(stable, stable.ready * one)}, all of {whole:.4g}"
         )
@@ -110,7 +111,7 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
     at_once = play(stable, lambda _at_s, _ready: whole, seconds=_HORIZON_S)
     ramped = play(
         stable,
-        lambda at_s, ready: whole if at_s >= left_s else _ramp(ready, one, load),
+        lambda at_s, ready: whole if at_s >= left_s else _ramp(ready, fill, load),
         seconds=_HORIZON_S,
     )
     hurt_at_once = sum(map(_overload, at_once))
@@ -127,7 +128,7 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
         return Giveback(
             0.0, ramped=False, reason=f"at once: {estimates}", hurt_at_once=hurt_at_once, hurt_ramped=hurt_ramped
         )
-    weight = _WHOLE * (whole - _ramp(stable.ready, one, load)) / load.moving
+    weight = _WHOLE * (whole - _ramp(stable.ready, fill, load)) / load.moving
     return Giveback(
         weight=min(load.weight, float(math.ceil(weight - _ROUNDING))),
         ramped=True,
@@ -138,11 +139,17 @@ def plan_giveback(stable: VersionCapacity, load: Load, severity: Severity | None
     )
 
 
-def _ramp(ready: int, one: float, load: Load) -> float:
+def _fill(stable: VersionCapacity) -> float:
+    """Tell to how many requests per second a ramp fills a pod: always beyond where its HPA grows, if that is not beyond it."""
+    known = [(metric, metric.saturation, cost) for metric, cost in stable.known if metric.saturation is not None]
+    return min(max(FULLNESS * cost.load_at(full), cost.load_at(min(metric.lift, full))) for metric, full, cost in known)
+
+
+def _ramp(ready: int, fill: float, load: Load) -> float:
     """Give the stable version's load on a ramp [requests/s]: never less than it has, and never more than its pods carry."""
     whole = load.elsewhere + load.moving
     present = whole - load.moving * load.weight / _WHOLE
-    return min(whole, max(present, ready * one * FULLNESS))
+    return min(whole, max(present, ready * fill))
 
 
 def _overload(moment: Moment) -> float:

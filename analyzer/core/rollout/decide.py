@@ -40,6 +40,7 @@ from analyzer.core.rollout.transitions import (
     watch_telemetry,
     zeroed,
 )
+from analyzer.core.rollout.waiting import watch_wait
 from analyzer.core.rollout.weights import (
     FULL,
     active_stage,
@@ -94,7 +95,8 @@ def decide(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Rollou
     RolloutState
         What to remember. With an intent: the weights to write.
     """
-    decided = pace(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot.capacity)
+    decided = watch_wait(plan, _decide(plan, hear(plan, state, snapshot), snapshot), snapshot)
+    decided = pace(plan, decided, snapshot.capacity)
     return replace(decided, capacity=report(plan, decided, snapshot.capacity))
 
 

@@ -94,7 +94,10 @@ def why_not_next(plan: RolloutPlan, state: RolloutState, outlook: Outlook | None
         return [*lines, f"The step to {show(state.intent.after)} is recorded and being made: {state.intent.message}"]
     evidence = state.evidence
     if evidence is None or not evidence.intervals:
-        return [*lines, "Nothing was judged yet: the first interval with requests at both versions is still to come."]
+        to_come = (
+            "the first interval with requests at both versions is still to come, or was half a minute ago at the most"
+        )
+        return [*lines, f"Nothing that was judged is stored yet: {to_come}."]
     if evidence.log_e >= SUSPICION:
         lines.append(f"Suspicious, and nothing moves forward while it is: {wording.harm(evidence)}.")
     watched = f"Watched for {wording.duration(evidence.step_seconds)} at {show(state.weights)}"

@@ -123,7 +123,9 @@ class CapacityView:
     learning
         How many requests there are, or what one costs, is not known yet and will be within seconds.
     severity
-        How bad the canary has been in the last intervals; None where nobody knows.
+        How bad the canary has been since harm began; None where nobody knows.
+    trouble
+        What the canary's autoscaler and Deployment say of pods that do not come, in words; empty where they say nothing.
     """
 
     stable: VersionCapacity
@@ -134,6 +136,7 @@ class CapacityView:
     staged: tuple[float, ...] = ()
     learning: bool = False
     severity: Severity | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +327,9 @@ class RolloutState:
         Weights that the canary was taken beyond without proof [per cent].
     severity, returning_s, course
         Of a rollback: how bad the canary is, time since it began [s], and in words how the traffic goes back.
-    waiting_s, blind_s, mismatch_s
-        Time spent waiting for the canary, without telemetry, and held because the weights are not in effect [s].
+    waiting_s, blind_s, mismatch_s, short_s
+        Time spent waiting for the canary, without telemetry, held because the weights are not in effect, and without a step for
+        want of pods [s].
     paused
         Who lets nothing move forward, if anybody does.
     request, answered
@@ -373,6 +377,7 @@ class RolloutState:
     waiting_s: float = 0.0
     blind_s: float = 0.0
     mismatch_s: float = 0.0
+    short_s: float = 0.0
     paused: Pause | None = None
     request: Answer | None = None
     answered: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ def pace(plan: RolloutPlan, state: RolloutState, capacity: CapacityView | None) 
     left_s = plan.return_within_s - state.returning_s
     if capacity.learning and RETURNING in state.told and left_s > 0.0 and not _at_once(state, capacity):
         return replace(state, intent=None)  # what an earlier life knew is known again within seconds
-    severity = _worse(state.severity, _severity(state, capacity))
+    severity = worse(state.severity, _severity(state, capacity))
     state = replace(state, severity=severity)
     load = returning_load(capacity, intent.before)
     if load.weight <= 0.0:
@@ -105,7 +105,7 @@ def _severity(state: RolloutState, capacity: CapacityView) -> Severity | None:
     return Severity(*(max(share, _SLOW) for share in (seen.failing, seen.low, seen.high)))
 
 
-def _worse(known: Severity | None, seen: Severity | None) -> Severity | None:
+def worse(known: Severity | None, seen: Severity | None) -> Severity | None:
     """Take what is seen now for what was known, unless that is surely less: traffic that is gone fails no more."""
     if known is None or seen is None:
         return known or seen

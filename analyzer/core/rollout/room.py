@@ -24,6 +24,8 @@ NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
 
 _ROUNDING: Final = 1e-6
+_OVERDUE: Final = 0.5
+"""An estimate that was not kept for so much of the time that a canary may take to get ready is made no more."""
 _LEARNING: Final = "looks first at how many requests there are, and at what one costs"
 
 
@@ -69,7 +71,8 @@ def as_pods_allow(
     if passage.gate is Gate.PART:
         message = f"{show(state.weights)} to {show(weights)} on the way to {show(wanted)}: {why}; {passage.reason}."
         return intend(state, state.weights, weights, reason="CapacityPart", message=message)
-    held = hold(state, HoldReason.CAPACITY, f"Cleared for {show(wanted)} ({why}); {passage.reason}.")
+    trouble = f". {capacity.trouble}" if capacity is not None and capacity.trouble else ""
+    held = hold(state, HoldReason.CAPACITY, f"Cleared for {show(wanted)} ({why}); {passage.reason}{trouble}.")
     return held if passage.gate is Gate.WAIT else never_fits(state, passage.reason)
 
 
@@ -184,13 +187,14 @@ def _passage(
     scaler = capacity.canary.scaler
     if capacity.learning and scaler is not None and scaler.metrics:
         return state.weights, Passage(Gate.WAIT, state.weights[active_stage(state.weights)], reason=_LEARNING)
+    overdue = bool(capacity.trouble) or state.short_s >= _OVERDUE * plan.canary_ready_s
     reached, passage = state.weights, Passage(Gate.OPEN, FULL, sure=False)
     for stage, (now, new) in enumerate(zip(state.weights, wanted, strict=True)):
         load = canary_load(capacity, state.weights, stage=stage, others=reached)
         if new <= now or load.moving <= 0.0:
             reached = _with(reached, stage, new)
             continue
-        passage = admit(capacity.canary, load, wanted=new, headroom=plan.headroom)
+        passage = admit(capacity.canary, load, wanted=new, headroom=plan.headroom, overdue=overdue)
         if passage.gate is Gate.NEVER:
             return state.weights, passage
         if passage.gate is Gate.WAIT and stage > 0 and reached[stage - 1] > state.weights[stage - 1]:

@@ -235,6 +235,8 @@ def settle(state: RolloutState, live: Weights, *, now_s: float | None) -> Rollou
         moved = replace(moved, cleared=())
     if completes(intent.after):
         return promoted(moved)
+    if moved.verdict is Verdict.PROVEN:  # of the weight that is there now; of the next one nothing is
+        moved = replace(moved, verdict=Verdict.INCONCLUSIVE)
     if active_stage(intent.after) != active_stage(intent.before):
         moved = forget_evidence(moved)
     trigger = Trigger.BEGUN if state.phase is Phase.PENDING else Trigger.STEPPED

@@ -87,9 +87,14 @@ def _capacity(text: str) -> Schema:
     )
 
 
+# No `Reconciling`: until a change of the policy was seen `observedGeneration` says so, which kstatus looks at first.
 _CONDITION: Final = _object(
     "One condition.",
-    type={"type": "string", "description": "Ready (the policy is accepted and enforced), Promoted or Held."},
+    type={
+        "type": "string",
+        "description": "Ready (the policy is accepted and enforced), Stalled (it is not, until somebody mends it), "
+        "Promoted (the canary has all traffic) or Held (nothing moves forward).",
+    },
     status=_text("True, False or Unknown."),
     reason=_text("In one word."),
     message=_text("For people."),
@@ -203,6 +208,7 @@ STATUS: Final = _object(
         passedUntil=_number("The same as `judgedUntil`, of these users [unix seconds]."),
         weightsBefore=_weights("The weights before the present ones."),
         mismatchSeconds=_number("Time held because the weights are not in effect [s]."),
+        shortSeconds=_number("Time without a step for want of pods [s]."),
         cleared=_weights("Weights that were cleared, and that pods do not carry yet."),
         unproven=_weights("Weights that the canary was taken beyond without proof."),
         severity=_object(

@@ -23,6 +23,8 @@ from typing import Any, Final
 
 import yaml
 
+from tests.cluster.crd import build_crds
+
 BINARIES: Final = Path(
     os.environ.get("SERIN_CLUSTER_BIN") or os.environ.get("BED_BIN") or Path.home() / ".cache" / "serin" / "bin"
 )
@@ -31,34 +33,6 @@ NOBODY_TOKEN: Final = "tests-nobody-token"
 """Of a user who may do nothing."""
 
 Object = dict[str, Any]
-
-MINIMAL_POLICY_CRD: Final[Object] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "canarypolicies.serin.dev"},
-    "spec": {
-        "group": "serin.dev",
-        "scope": "Namespaced",
-        "names": {"plural": "canarypolicies", "singular": "canarypolicy", "kind": "CanaryPolicy"},
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
 
 
 def missing() -> str:
@@ -156,7 +130,7 @@ class ApiServer:
 
 @contextlib.contextmanager
 def running_api_server(directory: Path, *, crds: list[Object] | None = None) -> Iterator[ApiServer]:
-    """Start etcd and kube-apiserver, install CRDs (Istio's and a minimal policy's by default), and stop both at the end."""
+    """Start etcd and kube-apiserver, install CRDs (Istio's and Serin's by default), and stop both at the end."""
     _keys(directory)
     etcd_port, peer_port, port = _free_ports(3)
     etcd_url, peer_url = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
@@ -209,7 +183,7 @@ def running_api_server(directory: Path, *, crds: list[Object] | None = None) -> 
             )
         )
         _wait(lambda: _is_ready(server, process), "kube-apiserver is ready")
-        server.apply_crds([*istio_crds(), MINIMAL_POLICY_CRD] if crds is None else crds)
+        server.apply_crds([*istio_crds(), *build_crds()] if crds is None else crds)
         yield server
 
 

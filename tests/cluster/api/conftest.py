@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """An API server with Istio's CRDs, a policy's, and the two namespaces of the contract."""
+    """An API server with Istio's CRDs, Serin's, and the two namespaces of the contract."""
     if what := missing():
         pytest.fail(f"{what}: make cluster-build", pytrace=False)
     with running_api_server(tmp_path_factory.mktemp("apiserver")) as server:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.api.apiserver import BINARIES, istio_crds, missing, running_api_server
 from tests.cluster.install.installed import ROOT, Kubectl, documents, program
+from tests.cluster.install.reading import Readers
 
 FOLDER = Path(__file__).parent
 
@@ -33,3 +34,11 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         kubectl.done("wait", "--for=condition=Established", "crd/canarypolicies.serin.dev")
         kubectl.until_guarded()
         yield kubectl
+
+
+@pytest.fixture(scope="session")
+def readers() -> Readers:
+    """What GitOps tools read objects with."""
+    if not (BINARIES / "readers").exists():
+        pytest.skip(f"missing in {BINARIES}: readers: make cluster-build")
+    return Readers()

@@ -13,7 +13,7 @@ from analyzer.core.rollout import Phase, RolloutState
 from analyzer.policy.findings import Finding, Severity, has_errors
 from analyzer.policy.lint import lint_files
 from tests.cluster.install.installed import ROOT, Kubectl, eventually
-from tests.deploy.kstatus import KStatus, kstatus
+from tests.cluster.install.reading import KStatus, Readers
 from tests.deploy.test_crd import full_status
 
 KUBECTL_READS_OTHERWISE = {
@@ -183,8 +183,8 @@ def test_the_server_writes_no_defaults(kubectl: Kubectl) -> None:
     assert answer["spec"] == {"target": {"virtualService": "a"}, "judge": {}}
 
 
-def test_a_policy_that_nobody_looked_at_is_not_done_for_who_waits(kubectl: Kubectl) -> None:
-    """By the rules of kstatus, as Flux reads it; the default is in no way of what Serin writes."""
+def test_a_policy_that_nobody_looked_at_is_not_done_for_who_waits(kubectl: Kubectl, readers: Readers) -> None:
+    """By kstatus, as Flux reads it; the default is in no way of what Serin writes."""
     head = "apiVersion: serin.dev/v1alpha1\nkind: CanaryPolicy\nmetadata: {name: unseen, namespace: shop}\n"
     kubectl.done("apply", "-f", "-", text=f"{head}spec: {{target: {{virtualService: unseen}}}}")
 
@@ -193,11 +193,11 @@ def test_a_policy_that_nobody_looked_at_is_not_done_for_who_waits(kubectl: Kubec
 
     try:
         assert read()["status"] == {"observedGeneration": -1}
-        assert kstatus(read()) is KStatus.IN_PROGRESS
+        assert readers.kstatus([read()]) == [KStatus.IN_PROGRESS]
         state = RolloutState(phase=Phase.PROGRESSING, reason="Adopted")
         status = write_status(state, turn=1, generation=1, now_s=0.0, previous=read()["status"])
         kubectl.done("replace", "--subresource=status", "-f", "-", text=json.dumps({**read(), "status": status}))
-        assert kstatus(read()) is KStatus.CURRENT
+        assert readers.kstatus([read()]) == [KStatus.CURRENT]
     finally:
         kubectl.done("-n", "shop", "delete", "cpol", "unseen")
 

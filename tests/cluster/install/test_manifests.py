@@ -1,5 +1,6 @@
 """What kustomize and helm make of deploy/, and that a real API server takes it."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -23,6 +24,25 @@ def keyed(objects: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], dict[
     return {(obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): obj for obj in objects}
 
 
+def ordered(objects: dict[tuple[str, str, str], dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Put in order what has none of its own: a role's rights, one by one, and environments that do not refer to themselves."""
+    made = copy.deepcopy(objects)
+    for (kind, _, _), obj in made.items():
+        if kind in {"Role", "ClusterRole"}:
+            obj["rules"] = sorted(
+                (group, resource, rule.get("resourceNames", []), verb)
+                for rule in obj["rules"]
+                for group in rule["apiGroups"]
+                for resource in rule["resources"]
+                for verb in rule["verbs"]
+            )
+        if kind == "Deployment":
+            environment = obj["spec"]["template"]["spec"]["containers"][0]["env"]
+            assert not any("$(" in variable.get("value", "") for variable in environment)
+            environment.sort(key=lambda variable: variable["name"])
+    return made
+
+
 def helm(*values: str, namespace: str = "serin-system") -> list[dict[str, Any]]:
     settings = [part for value in values for part in ("--set", value)]
     command = [program("helm") or "helm", "template", "serin", str(DEPLOY / "helm/serin"), "-n", namespace]
@@ -31,37 +51,59 @@ def helm(*values: str, namespace: str = "serin-system") -> list[dict[str, Any]]:
     return documents(result.stdout)
 
 
-def with_monitoring(folder: Path) -> Path:
-    """Copy deploy/ with the monitoring component switched on, as the comment in the overlay says."""
-    copy = folder / "deploy"
-    shutil.copytree(DEPLOY, copy, symlinks=True)
-    overlay = copy / "overlays/cluster/kustomization.yaml"
-    switched = overlay.read_text().replace("# - ../../components/monitoring", "- ../../components/monitoring")
-    assert switched != overlay.read_text()
-    overlay.write_text(switched)
-    return copy / "overlays" / "cluster"
+def with_components(folder: Path, *names: str, overlay: str = "cluster") -> Path:
+    """Copy deploy/ with components switched on, as the comments in the overlay for the cluster say."""
+    here = folder / "deploy"
+    shutil.copytree(DEPLOY, here, symlinks=True)
+    kustomization = here / "overlays" / overlay / "kustomization.yaml"
+    text = kustomization.read_text()
+    if overlay == "cluster":
+        for name in names:
+            assert f"  # - ../../components/{name} " in text
+            text = text.replace(f"# - ../../components/{name} ", f"- ../../components/{name} ")
+    else:
+        text += "".join(["components:\n", *(f"  - ../../components/{name}\n" for name in names)])
+    kustomization.write_text(text)
+    return kustomization.parent
+
+
+COMPONENTS = {
+    (): [],
+    ("monitoring",): ["monitoring.install=true"],
+    ("reserve",): ["reserve=true"],
+    ("receivers",): ["receivers.secret=serin-receivers"],
+    ("monitoring", "receivers", "reserve"): [
+        "monitoring.install=true", "reserve=true", "receivers.secret=serin-receivers",
+    ],
+}  # fmt: skip
+"""What is switched on, and the chart's values for it."""
 
 
 @needs_kubectl
 @needs_helm
-def test_helm_and_kustomize_make_the_same_objects(tmp_path: Path) -> None:
-    by_kustomize = keyed(kustomize(with_monitoring(tmp_path)))
-    by_helm = keyed(helm("monitoring.install=true"))
+@pytest.mark.parametrize("components", COMPONENTS, ids="+".join)
+def test_helm_and_kustomize_make_the_same_objects(components: tuple[str, ...], tmp_path: Path) -> None:
+    by_kustomize = keyed(kustomize(with_components(tmp_path, *components)))
+    by_helm = keyed(helm(*COMPONENTS[components]))
     # `helm install --create-namespace` makes it; and helm must not take all policies along when it is uninstalled.
     del by_kustomize["Namespace", "", "serin-system"]
     for name in ("canarypolicies", "canarydefaults"):
         crd = by_helm["CustomResourceDefinition", "", f"{name}.serin.dev"]
         assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert by_helm.keys() == by_kustomize.keys()
+    by_helm, by_kustomize = ordered(by_helm), ordered(by_kustomize)
     for key, obj in by_kustomize.items():
         assert by_helm[key] == obj, key
 
 
 @needs_kubectl
 @needs_helm
-def test_helm_and_kustomize_agree_on_one_namespace() -> None:
-    by_helm = keyed(helm("scope=namespace", "crd.install=false", "admission.install=false", namespace="shop"))
-    assert by_helm == keyed(kustomize(NAMESPACED))
+@pytest.mark.parametrize("components", [names for names in COMPONENTS if "monitoring" not in names], ids="+".join)
+def test_helm_and_kustomize_agree_on_one_namespace(components: tuple[str, ...], tmp_path: Path) -> None:
+    values = ["scope=namespace", "crd.install=false", "admission.install=false", *COMPONENTS[components]]
+    by_helm = keyed(helm(*values, namespace="shop"))
+    by_kustomize = keyed(kustomize(with_components(tmp_path, *components, overlay="namespaced")))
+    assert ordered(by_helm) == ordered(by_kustomize)
 
 
 @needs_helm
@@ -86,7 +128,7 @@ def test_helm_refuses_a_scope_that_it_does_not_know() -> None:
 
 @needs_kubectl
 def test_the_namespace_is_changed_in_one_place(tmp_path: Path) -> None:
-    overlay = with_monitoring(tmp_path)
+    overlay = with_components(tmp_path, "monitoring")
     place = overlay / "serin" / "in-namespace.yaml"
     place.write_text(place.read_text().replace("serin-system", "elsewhere"))
     made = kustomize(overlay)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.core.capacity import Cost, Samples, fit
+from analyzer.core.capacity import Cost, Samples, fit, follows
 
 STABLE = Cost(intercept=20.0, slope=5.0)
 
@@ -81,3 +81,32 @@ def test_a_request_always_costs_something_and_an_idle_pod_never_less_than_nothin
         assert cost.intercept >= 0.0
         assert cost.slope > 0.0
         assert cost.load_at(100.0, doubt=1.0) >= 0.0
+
+
+RAMP = [5.0, 10, 20, 40, 10, 30] * 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_metric_that_has_nothing_to_do_with_requests_is_known_by_that(seed: int) -> None:
+    rng = random.Random(seed)
+    queue, heap, swept = Samples(), Samples(), Samples()
+    for number, load in enumerate(RAMP):
+        queue = queue.add(load, rng.choice([0.0, 0.0, 1.0, 30.0, 60.0]))
+        heap = heap.add(load, 800.0 * (1 + rng.gauss(0, 0.03)))
+        swept = swept.add(load, 300.0 + 60.0 * (number % 10))
+    assert [follows(queue), follows(heap), follows(swept)] == [False, False, False], seed
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_that_has_is_not_taken_for_such(seed: int) -> None:
+    def measured(loads: list[float], intercept: float, noise: float) -> Samples:
+        rng, samples = random.Random(seed), Samples()
+        for load in loads:
+            samples = samples.add(load, (intercept + load) * max(0.0, 1 + rng.gauss(0, noise)))
+        return samples
+
+    assert follows(measured(RAMP, 0.0, 0.05)), seed
+    assert follows(measured(RAMP, 0.0, 0.25)), "few threads at a time are a noisy measure"
+    assert follows(measured(RAMP, 40.0, 0.05)), "an idle pod has some as well"
+    assert follows(measured([20.0 * (1 + random.Random(n).gauss(0, 0.1)) for n in range(50)], 0.0, 0.3)), "at one load"
+    assert follows(measured([1.0, 40.0] * 4, 500.0, 0.1)), "too few to say so"

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.core.capacity import Cost, Load, Metric, Scaler, Severity, VersionCapacity, plan_giveback
 from analyzer.core.capacity.demand import saturates
-from analyzer.core.capacity.hpa import Target
+from analyzer.core.capacity.hpa import PodUse, Target, recommend
 
 CPU = Metric("cpu", Target(per_pod=250, request=500), saturation=500)
 COST = Cost(intercept=25.0, slope=5.0)
@@ -35,6 +36,19 @@ def test_a_shrunk_stable_version_gets_what_its_pods_carry_and_the_rest_as_they_g
         replace(STABLE, replicas=2, ready=2), replace(AT_90, weight=56.0), severity(0.3), left_s=100.0
     )
     assert grown.weight < plan.weight
+
+
+@pytest.mark.parametrize("target", [*range(30, 90, 5), 88])
+def test_however_near_to_its_limit_the_target_is_a_ramp_lets_the_hpa_grow(target: int) -> None:
+    """A request that is the limit, and a high target: between where the HPA grows and where the pod is full is little room."""
+    wished = Target(per_pod=5.0 * target, request=500)
+    metric = Metric.of_cpu("cpu", wished, request=500, usual=500, most=500)
+    stable = replace(STABLE, scaler=Scaler("stable", 1, 50, (metric,)))
+    load = Load(150.0, weight=99.5)
+    plan = plan_giveback(stable, load, severity(0.01), left_s=300.0)
+    assert plan.ramped
+    use = COST.use(load.at(100.0) - load.at(plan.weight))
+    assert recommend(1, pods=[PodUse(use)], target=metric.target) > 1
 
 
 def test_where_nobody_knows_when_pods_are_full_everything_goes_back_at_once() -> None:

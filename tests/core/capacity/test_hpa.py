@@ -105,6 +105,13 @@ def test_a_disabled_direction_does_not_move() -> None:
     assert hpa.decide(1, current=8, bounds=BOUNDS, now_s=0) == 8
 
 
+def test_a_share_of_pods_is_rounded_as_kubernetes_rounds_it() -> None:
+    """Down it is `int32(5 * 0.9)`; up it is the ceiling of `100 * 1.1`, which in floats is a little more than 110."""
+    tenth = Rules(0, (Policy("Percent", 10, 60),))
+    assert Stabiliser(tenth, tenth).decide(1, current=5, bounds=(1, 10), now_s=0) == 4
+    assert Stabiliser(tenth, tenth).decide(500, current=100, bounds=(1, 1000), now_s=0) == 111
+
+
 def test_behaviour_fills_in_what_is_not_said() -> None:
     spec = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
     assert parse_behaviour(spec) == (DEFAULT_UP, Rules(300, (Policy("Pods", 1, 60),), "Max"))

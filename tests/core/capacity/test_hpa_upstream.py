@@ -1,14 +1,26 @@
 """Kubernetes' own cases: horizontal_test.go of v1.36.3 (pkg/controller/podautoscaler), with its names and figures.
 
 `LIMITS` are those of TestScalingWithRules, `WINDOWS` of TestNormalizeDesiredReplicasWithBehavior, `PLAIN` of
-TestConvertDesiredReplicasWithRules, `REMEMBERED` of TestNormalizeDesiredReplicas.
+TestConvertDesiredReplicasWithRules, `REMEMBERED` of TestNormalizeDesiredReplicas; `TOTALS` and `TOLERANCES` are of
+replica_calculator_test.go.
 """
 
 from dataclasses import dataclass
 
 import pytest
 
-from analyzer.core.capacity.hpa import DEFAULT_DOWN, DEFAULT_UP, PLAIN_DOWN, PLAIN_UP, Policy, Rules, Stabiliser
+from analyzer.core.capacity.hpa import (
+    DEFAULT_DOWN,
+    DEFAULT_UP,
+    PLAIN_DOWN,
+    PLAIN_UP,
+    PodUse,
+    Policy,
+    Rules,
+    Stabiliser,
+    Target,
+    recommend,
+)
 
 NOW_S = 10_000.0
 SPREAD_S = 120
@@ -171,6 +183,25 @@ REMEMBERED = [
     ("no stabilize - old recommendations", {600: 10, 540: 9}, 3, 3),
     ("stabilize - old recommendations", {600: 10, 60: 4, 120: 5, 540: 9}, 3, 5),
 ]
+
+# name, replicas, of all pods together, wanted per pod, tolerance on the way up, wanted replicas: TestReplicaCalc…PerPodCM…
+TOTALS = [
+    ("ScaleUpPerPodCMExternal", 3, 8600, 2150, 0.1, 4),
+    ("ScaleDownPerPodCMObject", 5, 6000, 2000, 0.1, 3),
+    ("ScaleDownPerPodCMExternal", 5, 8600, 2867, 0.1, 3),
+    ("TolerancePerPodCMObject", 4, 20166, 5000, 0.1, 4),
+    ("TolerancePerPodCMExternal", 3, 8600, 2900, 0.1, 3),
+    ("ConfigurableTolerancePerPodCMObject", 4, 20208, 5000, 0.01, 5),
+]
+
+# name, tolerance down and up, use of three pods that shall use all of the 1000 they request, wanted: …ConfigurableTolerance
+TOLERANCES = [
+    ("Outside of a 0% tolerance", 0.0, 0.0, (909, 1010, 1111), 4),
+    ("Within a 200% scale-up tolerance", 0.1, 2.0, (1890, 1910, 1900), 3),
+    ("Outside 8% scale-up tolerance (and superfuous scale-down tolerance)", 2.0, 0.08, (1100, 1080, 1090), 4),
+    ("Within a 36% scale-down tolerance", 0.36, 0.1, (660, 640, 650), 3),
+    ("Outside a 34% scale-down tolerance", 0.34, 0.1, (660, 640, 650), 2),
+]
 # fmt: on
 
 
@@ -208,6 +239,21 @@ def test_windows(
 def test_windows_without_behaviour(name: str, earlier: dict[int, int], recommended: int, wanted: int) -> None:
     hpa = remembering(PLAIN_UP, PLAIN_DOWN, earlier)
     assert hpa.decide(recommended, current=5, bounds=(1, 1000), now_s=NOW_S) == wanted, name
+
+
+@pytest.mark.parametrize(("name", "current", "total", "per_pod", "tolerance", "wanted"), TOTALS)
+def test_a_metric_of_all_pods_together(
+    *, name: str, current: int, total: float, per_pod: float, tolerance: float, wanted: int
+) -> None:
+    target = Target(per_pod, tolerance=tolerance, total=True)
+    pods = [PodUse(total / current, ready=number < 1) for number in range(current)]  # who is ready is not asked
+    assert recommend(current, pods=pods, target=target) == wanted, name
+
+
+@pytest.mark.parametrize(("name", "down", "up", "used", "wanted"), TOLERANCES)
+def test_tolerances(*, name: str, down: float, up: float, used: tuple[int, ...], wanted: int) -> None:
+    target = Target(1000, 1000, tolerance=up, tolerance_down=down)
+    assert recommend(3, pods=[PodUse(each) for each in used], target=target) == wanted, name
 
 
 def test_a_controller_that_just_sees_an_hpa_takes_the_replicas_that_there_are_for_recommended() -> None:

@@ -70,7 +70,7 @@ def test_before_the_first_interval_only_the_plan_speaks() -> None:
     ahead = outlook(progressing(10))
     assert ahead == Outlook(following=(25.0,), watch_left_s=PLAN.dwell_min_s)
     [line] = explain.why_not_next(PLAN, progressing(10), ahead)
-    assert line.startswith("Nothing was judged yet")
+    assert line.startswith("Nothing that was judged is stored yet")
 
 
 def test_a_bake_lacks_time_and_nothing_else() -> None:

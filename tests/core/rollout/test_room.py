@@ -82,6 +82,30 @@ def test_a_wait_for_pods_is_a_hold_with_its_reason() -> None:
     assert "v2's 1 ready pod carries 78.33 requests/s" in after.hold.message
 
 
+def test_people_are_told_once_that_pods_do_not_come_and_when_they_do() -> None:
+    state = replace(progressing(39.0), cleared=(60.0,))
+    stuck = replace(view(canary=1), trouble="HorizontalPodAutoscaler hpa says ScalingActive: False")
+    for _ in range(130):
+        state = proven(state, stuck)
+        if state.short_s < PLAN.canary_ready_s:
+            assert not state.notices
+    (notice,) = state.notices
+    assert notice.reason == "CapacityLasts"
+    assert "HorizontalPodAutoscaler hpa says ScalingActive: False." in notice.what
+    assert "has waited for pods for 10 min" in notice.title
+    assert "expected in" not in notice.what, "what was not kept is promised no more"
+    gone_on = confirmed(proven(replace(state, notices=()), view(canary=3)))
+    assert [n.resolved for n in gone_on.notices if n.reason == "CapacityLasts"] == [True]
+    assert gone_on.short_s == 0.0
+
+
+def test_a_step_begins_the_wait_anew() -> None:
+    waited = replace(progressing(25.0), cleared=(60.0,), short_s=590.0)
+    part = confirmed(proven(waited, view(canary=1)))
+    assert part.weights == (39.0,)
+    assert proven(part, view(canary=1)).short_s == pytest.approx(5.0)
+
+
 def test_suspicion_stops_what_was_cleared() -> None:
     waiting = replace(progressing(39.0), cleared=(50.0,))
     after = proven(waiting, view(canary=3), log_e=3.0)
