@@ -109,6 +109,37 @@ class AuditLog:
         assert not lacking, lacking
 
 
+class OpenWatches:
+    """Counts Serin's watches that are open, by their begins and ends in the log since this was made."""
+
+    AGENT: Final = "serin/"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = path.stat().st_size
+        self._open: set[str] = set()
+
+    def count(self) -> int:
+        """Read on in the log, and count."""
+        with self._path.open("rb") as log:
+            log.seek(self._read)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                if b'"verb":"watch"' in line:
+                    self._take(json.loads(line))
+        return len(self._open)
+
+    def _take(self, event: Object) -> None:
+        if not event.get("userAgent", "").startswith(self.AGENT):
+            return
+        if event["stage"] == "ResponseStarted":
+            self._open.add(event["auditID"])
+        else:  # complete, or broken; of one that was refused there was no begin
+            self._open.discard(event["auditID"])
+
+
 def busiest_minute(asked: Iterable[Asked]) -> int:
     """Count the requests in the minute that had the most."""
     times = sorted(one.at_s for one in asked)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.sandbox.scope import Job, beside
-from tests.cluster.audit import AuditLog
+from tests.cluster.audit import AuditLog, OpenWatches
 from tests.cluster.bed.client import Bed, KubectlFailed, trusting_session
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.places import API_URL, Places
@@ -51,6 +51,8 @@ class Look:
         Of its event loop.
     connections
         To the API server: watches among them.
+    watches
+        Open ones, by the API server's audit log.
     sockets, files, threads
         Open ones, as /proc lists them.
     releases
@@ -61,6 +63,7 @@ class Look:
     memory_mb: float
     tasks: int
     connections: int
+    watches: int
     sockets: int
     files: int
     threads: int
@@ -69,13 +72,13 @@ class Look:
     def __str__(self) -> str:
         return (
             f"{self.minute:6.1f} min  {self.memory_mb:7.1f} MB  {self.tasks:3d} tasks  {self.connections:2d} to the API "
-            f"server  {self.sockets:3d} sockets  {self.files:3d} files  {self.threads:2d} threads  "
+            f"server  {self.watches:2d} watches  {self.sockets:3d} sockets  {self.files:3d} files  {self.threads:2d} threads  "
             f"{self.releases:4d} releases"
         )
 
 
-def look(pid: int, *, minute: float, tasks: int, releases: int) -> Look:
-    """Read a process from /proc."""
+def look(pid: int, *, minute: float, tasks: int, watches: int, releases: int) -> Look:
+    """Read a process from /proc; what that does not tell is given."""
     process = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     files = []
@@ -90,6 +93,7 @@ def look(pid: int, *, minute: float, tasks: int, releases: int) -> Look:
         memory_mb=int(status["VmRSS"].split()[0]) / 1024,
         tasks=tasks,
         connections=sum(f"socket:[{inode}]" in sockets for inode in _to_api_server(process)),
+        watches=watches,
         sockets=len(sockets),
         files=len(files),
         threads=int(status["Threads"]),
@@ -113,7 +117,7 @@ def find_growth(looks: Sequence[Look]) -> list[str]:
     before, after = (statistics.median(one.memory_mb for one in part) for part in (first, last))
     if after > before * (1 + GROWTH):
         grown.append(f"memory: {before:.1f} MB to {after:.1f} MB")
-    for name in ("tasks", "connections", "sockets", "files", "threads"):
+    for name in ("tasks", "connections", "watches", "sockets", "files", "threads"):
         low, high = (min(getattr(one, name) for one in part) for part in (first, last))
         if high > low:
             grown.append(f"{name}: {low} to {high}, at the least")
@@ -158,6 +162,7 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         eyes = Eyes(Kube(session))
         await stack.enter_async_context(beside(eyes.jobs))
         shops = Shops(bed, eyes=eyes, audit=AuditLog(bed.places.audit_log), receiver=receiver, stack=stack)
+        watches = OpenWatches(places.audit_log)
         replica = await replicas.start()
         for first in range(0, policies, _AT_ONCE):
             async with asyncio.TaskGroup() as group:
@@ -169,7 +174,7 @@ async def soak(directory: Path, *, minutes: float, policies: int, rate: float) -
         while (minute := (time.monotonic() - begun_s) / 60) < minutes:
             replica.check()
             tasks = int((await replica.metrics(session))["serin_tasks"])
-            looks.append(look(replica.pid, minute=minute, tasks=tasks, releases=len(done)))
+            looks.append(look(replica.pid, minute=minute, tasks=tasks, watches=watches.count(), releases=len(done)))
             sys.stdout.write(f"{looks[-1]}\n")
             sys.stdout.flush()
             await asyncio.sleep(min(60.0, minutes * 60 / 40))
