@@ -64,7 +64,6 @@ class Folding:
         self._said: OrderedDict[str, _Said] = OrderedDict()
         self._pending: dict[str, Parcel] = {}  # by id
         self._settled: OrderedDict[str, float] = OrderedDict()  # ids, and since when
-        self._swept_at_s = 0.0
 
     def is_settled(self, alert: Alert) -> bool:
         """Whether this very alert, or the one it was folded into, is done with."""
@@ -92,7 +91,6 @@ class Folding:
 
     def begin(self, parcel: Parcel) -> None:
         """Note an alert that is now on its way."""
-        self._sweep(parcel.offered_at_s)
         alert = parcel.alert
         said = self._said.get(alert.dedup_key)
         if said is None or said.resolved != alert.resolved:
@@ -113,11 +111,14 @@ class Folding:
             del said.parcels[alert.reason]
             said.settled_at_s[alert.reason] = now_s
 
-    def _sweep(self, now_s: float) -> None:
-        """Forget what was settled before the window: it stands for nothing any more. Looked at a few times per window."""
-        if now_s - self._swept_at_s < self._window_s * _SWEEP:
-            return
-        self._swept_at_s, since_s = now_s, now_s - self._window_s
+    @property
+    def sweep_s(self) -> float:
+        """How often to `sweep` [s]."""
+        return self._window_s * _SWEEP
+
+    def sweep(self, *, now_s: float) -> None:
+        """Forget what was settled before the window: it stands for nothing any more."""
+        since_s = now_s - self._window_s
         self._said = OrderedDict((key, said) for key, said in self._said.items() if said.stands(since_s))
         self._settled = OrderedDict((name, at_s) for name, at_s in self._settled.items() if at_s > since_s)
 

@@ -196,10 +196,12 @@ class Outbox:
                 for name in self._lanes:
                     self._start(name)
                 late = tasks.create_task(self._look_for_late_pages(), name="look for late pages")
+                forget = tasks.create_task(self._forget(), name="forget what was told long ago")
                 await self._stop.wait()
             finally:
                 self._running = None
             late.cancel()
+            forget.cancel()
             for task in self._tasks.values():
                 task.cancel()
             self._tasks.clear()
@@ -243,6 +245,12 @@ class Outbox:
                 await asyncio.sleep(max(min(due_s) - now_s, 0.001))
             else:
                 await self._paged.wait()
+
+    async def _forget(self) -> None:
+        """Also where nothing is told any more: memory is not kept until the next alert."""
+        while True:
+            await asyncio.sleep(self._folding.sweep_s)
+            self._folding.sweep(now_s=self._clock.monotonic_s())
 
     def _divert(self, parcel: Parcel) -> None:
         """Hand a late page to the default receivers as well. Those that are late are still tried."""

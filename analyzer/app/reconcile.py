@@ -241,8 +241,8 @@ class Reconciler:
         operations = self._weight_patch(observed.target, state)
         try:
             obj, state = await self._record_intent(obj, state)
-            written = await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary, written)
+            await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary)
         except (TransientError, TerminalError) as error:
             self._failures += 1
             self._services.metrics.count_write("failed")
@@ -285,9 +285,8 @@ class Reconciler:
             log.warning("rolling back, though the intent cannot be recorded", policy=self.key, error=str(error))
             return obj, state
 
-    async def _read_back(self, observed: Observed, canary: str, written: Object | None = None) -> Weights:
-        """Read the weights as the server has them: from its answer to the patch, if there was one."""
-        routes = resolve_routes(observed.policy, written or await self._writer.refresh(observed.virtual_service))
+    async def _read_back(self, observed: Observed, canary: str) -> Weights:
+        routes = resolve_routes(observed.policy, await self._writer.refresh(observed.virtual_service))
         if isinstance(routes, list):
             raise ConflictError(f"{observed.virtual_service} was changed while its weights were written")
         return shares(routes[1], canary)
@@ -368,8 +367,8 @@ class Reconciler:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
-            written = await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary, written)
+            await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary)
             state = settle(state, live, now_s=None)
             self._recorder.moved(state, live, at=self._now())
         self._tell(obj, state)

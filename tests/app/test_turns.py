@@ -40,7 +40,7 @@ async def test_a_step_is_an_intent_a_patch_a_result_and_an_event_and_what_follow
         asked = len(loop.methods)
         await loop.cycle()
     written = [method for method in loop.methods[asked:] if method not in {"list", "fetch"}]
-    assert written == ["replace_status", "patch", "replace_status", "create"]
+    assert written == ["replace_status", "patch", "get", "replace_status", "create"]
     status = loop.mesh.read(POLICY)["status"]
     assert (status["weights"], status["verdict"]) == ([50], "INCONCLUSIVE"), (
         "what was proven is the weight that is there now"
