@@ -75,7 +75,7 @@ async def test_without_telemetry_every_order_is_told_the_same() -> None:
     assert answer.health.message == "Prometheus at http://p: nothing listens there"
 
 
-async def test_before_a_rollout_begins_only_the_stable_version_is_counted() -> None:
+async def test_before_a_rollout_begins_intervals_are_judged_and_no_version_is_counted() -> None:
     mesh, order = await in_flight()
     for _ in range(3):
         mesh.scrape()
@@ -83,8 +83,8 @@ async def test_before_a_rollout_begins_only_the_stable_version_is_counted() -> N
     unbegun = replace(order, demand=demand, state=initial_state())
     (answer,) = await judging(mesh, FakeTelemetry(mesh.clock, mesh.window)).answer([unbegun])
     assert answer.assessment is not None
-    assert answer.assessment.evidence.canary.requests == 0
-    assert answer.assessment.evidence.stable.requests > 0
+    evidence = answer.assessment.evidence
+    assert (answer.new_intervals > 0, evidence.canary.requests, evidence.stable.requests) == (True, 0, 0)
     assert answer.judged_until_s is not None
     assert answer.judged_until_s <= mesh.clock.now_s()
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from analyzer.ports import Object
 from analyzer.sandbox.people import Second, Tally, Users
 from analyzer.sandbox.scope import Job, beside
+from tests.cluster.account import Row
 from tests.cluster.audit import AuditLog
 from tests.cluster.bed.client import Bed, until
 from tests.cluster.bed.manifests import build_example, build_namespace, declare
@@ -101,15 +103,17 @@ class Shop:
 
     # --- what people were told ----------------------------------------------------------------------------------------
 
-    def alerts(self) -> list[Object]:
-        """Give the alerts of its policy, each id once."""
+    def alerts(self, since_s: float = 0.0) -> list[Object]:
+        """Give the alerts of its policy, of what happened since a moment, each id once."""
         mine = [alert for alert in self.receiver.alerts if alert["policy"].startswith(f"{self.namespace}/")]
-        return list({alert["id"]: alert for alert in mine}.values())
+        each = {alert["id"]: alert for alert in mine}.values()
+        return [alert for alert in each if datetime.fromisoformat(alert["at"]).timestamp() >= since_s]
 
-    def told(self) -> str:
+    def told(self, since_s: float = 0.0) -> str:
         """Write the alerts by reason: `RolledBack (page), Drift resolved`."""
         said = Counter(
-            f"{alert['reason']} {'resolved' if alert['resolved'] else alert['severity']}" for alert in self.alerts()
+            f"{alert['reason']} {'resolved' if alert['resolved'] else alert['severity']}"
+            for alert in self.alerts(since_s)
         )
         return ", ".join(what if n == 1 else f"{what} ×{n}" for what, n in said.items())
 
@@ -144,9 +148,47 @@ class Shop:
             last = weight
         assert not ahead, f"{seen}: {ahead} is missing"
 
-    def writes(self) -> int:
+    def writes(self, since_s: float = 0.0) -> int:
         """Count Serin's writes in its namespace."""
-        return sum(one.writes for one in self.audit.asked([self.namespace]))
+        return sum(one.writes and one.at_s >= since_s for one in self.audit.asked([self.namespace]))
+
+    def row(
+        self,
+        *,
+        fault: str,
+        right: str,
+        since_s: float,
+        right_s: float,
+        known_s: float | None = None,
+        service: str = "",
+        version: str = "v2",
+    ) -> Row:
+        """Account for a fault from its begin on until now, for nothing of what was before it.
+
+        Parameters
+        ----------
+        right
+            What all being right means.
+        since_s, right_s
+            When the fault began, and since when all was right again [unix seconds].
+        known_s
+            The first moment at which it could be known; from the begin on, by default [unix seconds].
+        service, version
+            What it is called in the table, its name by default; and the canary.
+        """
+        seconds = right_s - (since_s if known_s is None else known_s)
+        assert seconds >= 0, f"{fault}, {self.name}: it was right {-seconds:.1f} s before what it is counted from"
+        felt = self.felt(since_s)
+        return Row(
+            fault=fault,
+            service=service or self.name,
+            right=right,
+            seconds=seconds,
+            failed=felt.failed().total(),
+            canary=felt.served(version),
+            alerts=self.told(since_s),
+            writes=self.writes(since_s),
+        )
 
     @property
     def status(self) -> Object:

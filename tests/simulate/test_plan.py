@@ -135,7 +135,8 @@ def test_a_wrong_policy_is_told_with_its_place(tmp_path: Path, capsys: pytest.Ca
     wrong.write_text(EXAMPLE.read_text(encoding="utf-8").replace("bake: 10m", "bake: 10"), encoding="utf-8")
     assert plan_command(wrong, rps=100.0, error_rate="0.1%") == 2
     err = capsys.readouterr().err
-    line = 1 + wrong.read_text(encoding="utf-8").splitlines().index("    bake: 10")
+    lines = wrong.read_text(encoding="utf-8").splitlines()
+    line = 1 + next(number for number, text in enumerate(lines) if text.startswith("    bake: 10 "))
     assert f"{wrong}:{line}:11 SRN104 `10` has no unit" in err
     assert "10m" in err
 
