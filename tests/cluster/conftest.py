@@ -17,7 +17,7 @@ import pytest
 from analyzer.sandbox.scope import beside
 from tests.cluster.account import Account
 from tests.cluster.audit import AuditLog
-from tests.cluster.bed.client import Bed, trusting_session
+from tests.cluster.bed.client import Bed, trusting_session, until
 from tests.cluster.bed.kube import Kube
 from tests.cluster.bed.manifests import build_namespace
 from tests.cluster.bed.places import Places
@@ -181,12 +181,18 @@ def components() -> tuple[str, ...]:
 async def serin(bed: Bed, receiver: Receiver, components: tuple[str, ...], tmp_path: Path) -> AsyncIterator[Replicas]:
     """Serin, deployed, with replicas that run beside the cluster; none does yet. Its rights must do for all that they try."""
     deployment = await deploy(bed, tmp_path, components=components)
+    await until(lambda: _no_policies(bed), what="the policies of the test before are gone")
     audit = AuditLog(bed.places.audit_log)
     replicas = Replicas(deployment, receiver=receiver)
     yield replicas
     await bed.heal()
     await replicas.close()
     audit.check_rights()
+
+
+async def _no_policies(bed: Bed) -> bool:
+    found = await Kube(bed.session).call("GET", "/apis/serin.dev/v1alpha1/canarypolicies")
+    return not found["items"]
 
 
 @pytest.fixture
