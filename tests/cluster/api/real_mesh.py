@@ -28,7 +28,10 @@ class Hands:
         }
         wanted = {key: value for key, value in obj.items() if key != "status"} | {"metadata": metadata}
         if kind == POD:
-            wanted["spec"] = {"containers": [{"name": "app", "image": "helloworld"}]}
+            resources = {
+                "requests": {"cpu": "100m"}
+            }  # as in the example's template: an HPA's target refers to the pod's own
+            wanted["spec"] = {"containers": [{"name": "app", "image": "helloworld", "resources": resources}]}
         return self._server.apply(_path(Ref(kind, metadata["namespace"], metadata["name"])), wanted)
 
     def set_status(self, ref: Ref, status: Object) -> Object:
