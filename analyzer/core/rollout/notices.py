@@ -87,3 +87,9 @@ def headline(message: str) -> str:
     clause = message.split(";", maxsplit=1)[0].rstrip(".")
     is_word = len(clause) > 1 and clause[1].islower()
     return clause[:1].lower() + clause[1:] if is_word else clause
+
+
+def stays(state: RolloutState) -> str:
+    """Say what a step that waits for pods leaves as it is."""
+    judged = f"; {state.canary} is still judged, and would be rolled back." if any_traffic(state.weights) else "."
+    return f"The weights stay at {show(state.weights)}{judged}"

@@ -14,11 +14,11 @@ from analyzer.core.capacity.report import CapacityReport, report_passage, report
 from analyzer.core.rollout.approval import ask, stop_asking, without_asking
 from analyzer.core.rollout.loads import canary_load
 from analyzer.core.rollout.model import CapacityView, HoldReason, RolloutState, Snapshot, Urgency, Weights
-from analyzer.core.rollout.notices import tell_once, untell
+from analyzer.core.rollout.notices import stays, tell_once, untell
 from analyzer.core.rollout.phases import JUDGED
 from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.transitions import hold, intend
-from analyzer.core.rollout.weights import FULL, active_stage, any_traffic, next_weights, same, show
+from analyzer.core.rollout.weights import FULL, active_stage, next_weights, same, show
 
 NEVER: Final = "CapacityNeverFits"
 """Under this name people are told that no waiting will help."""
@@ -84,8 +84,7 @@ def never_fits(state: RolloutState, why: str) -> RolloutState:
         Urgency.NOTICE,
         f"{why[:1].upper()}{why[1:]}.",
         title=f"{state.canary} waits at {show(state.weights)} for pods that its autoscaler will never start",
-        done=f"The weights stay at {show(state.weights)}"
-        + (f"; {state.canary} is still judged, and would be rolled back." if any_traffic(state.weights) else "."),
+        done=stays(state),
         to_do="Raise maxReplicas of its HorizontalPodAutoscaler (HPA), or do what is said above; the rollout then goes on by "
         "itself. What the autoscalers say now:",
     )

@@ -5,11 +5,11 @@ from typing import Final
 
 from analyzer.core.rollout import wording
 from analyzer.core.rollout.model import HoldReason, RolloutState, Snapshot, Urgency
-from analyzer.core.rollout.notices import tell_once, untell
+from analyzer.core.rollout.notices import stays, tell_once, untell
 from analyzer.core.rollout.phases import JUDGED
 from analyzer.core.rollout.plan import RolloutPlan
 from analyzer.core.rollout.room import NEVER
-from analyzer.core.rollout.weights import any_traffic, show
+from analyzer.core.rollout.weights import show
 
 LASTS: Final = "CapacityLasts"
 """Under this name people are told that the pods a step waits for do not come."""
@@ -34,8 +34,7 @@ def watch_wait(plan: RolloutPlan, state: RolloutState, snapshot: Snapshot) -> Ro
         Urgency.NOTICE,
         f"{state.hold.message}\nFor {lasts} no step was made for want of pods.",
         title=f"{state.canary} has waited for pods for {lasts} at {show(state.weights)}",
-        done=f"The weights stay at {show(state.weights)}"
-        + (f"; {state.canary} is still judged, and would be rolled back." if any_traffic(state.weights) else "."),
+        done=stays(state),
         to_do="See what keeps its pods from being started or from getting ready: does its HorizontalPodAutoscaler (HPA) see "
         "metrics and want more, has a node or a quota room for them, do they crash? Once enough are ready, the rollout goes on "
         "by itself. What autoscaler and pods say now:",
