@@ -241,8 +241,8 @@ class Reconciler:
         operations = self._weight_patch(observed.target, state)
         try:
             obj, state = await self._record_intent(obj, state)
-            await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary)
+            written = await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary, written)
         except (TransientError, TerminalError) as error:
             self._failures += 1
             self._services.metrics.count_write("failed")
@@ -285,8 +285,9 @@ class Reconciler:
             log.warning("rolling back, though the intent cannot be recorded", policy=self.key, error=str(error))
             return obj, state
 
-    async def _read_back(self, observed: Observed, canary: str) -> Weights:
-        routes = resolve_routes(observed.policy, await self._writer.refresh(observed.virtual_service))
+    async def _read_back(self, observed: Observed, canary: str, written: Object | None = None) -> Weights:
+        """Read the weights as the server has them: from its answer to the patch, if there was one."""
+        routes = resolve_routes(observed.policy, written or await self._writer.refresh(observed.virtual_service))
         if isinstance(routes, list):
             raise ConflictError(f"{observed.virtual_service} was changed while its weights were written")
         return shares(routes[1], canary)
@@ -337,7 +338,9 @@ class Reconciler:
             return min(2.0**self._failures, URGENT_BACKOFF_S if urgent else _MAX_BACKOFF_S)
         if self._state.phase is Phase.ROLLING_BACK:
             return _RETURNING_S
-        return _UNDELIVERED_S if self._state.notices else self._services.idle_s
+        # Also while `.status` still has what was delivered: whoever comes after a crash would say it again.
+        recorded = self._recorded.notices if self._recorded is not None else ()
+        return _UNDELIVERED_S if self._state.notices or recorded else self._services.idle_s
 
     # --- the end of a policy ---
 
@@ -367,8 +370,8 @@ class Reconciler:
             fresh = self._observe(obj)
             target = fresh.target if isinstance(fresh, Observed) else observed.target
             operations = self._weight_patch(target, state)
-            await self._writer.patch(observed.virtual_service, operations)
-            live = await self._read_back(observed, state.canary)
+            written = await self._writer.patch(observed.virtual_service, operations)
+            live = await self._read_back(observed, state.canary, written)
             state = settle(state, live, now_s=None)
             self._recorder.moved(state, live, at=self._now())
         self._tell(obj, state)

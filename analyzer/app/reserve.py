@@ -261,5 +261,5 @@ async def release_orphans(cache: ClusterView, writer: Writer, *, now_s: float) -
 async def _write(writer: Writer, autoscaler: Object, operations: Sequence[PatchOperation]) -> None:
     if operations:
         ref = autoscaler_ref(autoscaler)
-        await writer.patch(ref, operations)
-        await writer.refresh(ref)
+        if await writer.patch(ref, operations) is None:
+            await writer.refresh(ref)

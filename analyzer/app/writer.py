@@ -109,8 +109,8 @@ class Writer:
         """Tell what the policy has from `CanaryDefaults`, for `.status`."""
         return inherited(obj, defaults_of(self._services.cache, obj, home=self._services.home))
 
-    async def patch(self, ref: Ref, operations: Sequence[PatchOperation]) -> None:
-        """Patch an object of the users'. When this returns, the patch was made, or nobody knows: read back.
+    async def patch(self, ref: Ref, operations: Sequence[PatchOperation]) -> Object | None:
+        """Patch an object of the users', and return it as the server has it now; None where nobody knows: read it.
 
         Raises
         ------
@@ -122,20 +122,22 @@ class Writer:
             As the port says.
         """
         if not operations:
-            return
+            return None
         allowed_s = self._services.leadership.check(self._services.call_timeout_s)
         try:
             async with asyncio.timeout(allowed_s):
-                await self._services.cluster.patch(ref, operations)
+                written = await self._services.cluster.patch(ref, operations)
         except (OutcomeUnknown, TimeoutError) as error:
             self._services.metrics.count_write("unknown")
             log.warning("written, no answer", object=str(ref), error=str(error) or "time-out")
+            return None
         except ConflictError:
             self._services.metrics.count_write("conflict")
             await self.refresh(ref)
             raise
-        else:
-            self._services.metrics.count_write("made")
+        self._services.metrics.count_write("made")
+        self._services.cache.put(written)
+        return written
 
     async def refresh(self, ref: Ref) -> Object:
         """Read an object from the server into the cache."""

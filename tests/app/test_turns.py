@@ -1,5 +1,6 @@
 """Whole turns: real ledger, judge, decision and writes, against a model mesh on manual time."""
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +41,7 @@ async def test_a_step_is_an_intent_a_patch_a_result_and_an_event_and_what_follow
         asked = len(loop.methods)
         await loop.cycle()
     written = [method for method in loop.methods[asked:] if method not in {"list", "fetch"}]
-    assert written == ["replace_status", "patch", "get", "replace_status", "create"]
+    assert written == ["replace_status", "patch", "replace_status", "create"]
     status = loop.mesh.read(POLICY)["status"]
     assert (status["weights"], status["verdict"]) == ([50], "INCONCLUSIVE"), (
         "what was proven is the weight that is there now"
@@ -59,3 +60,24 @@ async def test_weights_that_were_written_without_an_answer_are_read() -> None:
     assert loop.weights == [10, 50, 100]
     after = [after for before, after in pairwise(loop.methods) if before == "patch"]
     assert after == ["get", "get"]
+
+
+async def test_what_people_were_told_is_taken_off_status_soon_though_nothing_else_happens() -> None:
+    mesh = quick_mesh()
+    mesh.behaviours["v2"] = Behaviour(error_rate=0.05)
+    loop = Loop(mesh)
+    await loop.until(lambda: loop.phase == "RolledBack")
+    assert loop.life is not None
+    assert mesh.read(POLICY)["status"]["notices"], "nobody was told yet"
+    async with asyncio.TaskGroup() as group:
+        group.create_task(loop.life.outbox.run())
+        await loop.life.outbox.drain(timeout_s=60.0)
+    waits_s = []
+    while mesh.read(POLICY)["status"]["notices"]:
+        await loop.life.view.refresh()
+        result = await loop.life.reconciler.turn()
+        waits_s.append(result.wait_s)
+        assert len(waits_s) < 10
+    *until_then_s, after_s = waits_s
+    assert sum(until_then_s) <= 10.0
+    assert after_s > 60.0, "and then there is nothing to do"

@@ -2,7 +2,8 @@
 
 `serin run` with the service account's own token, on a real API server, and the server's audit log afterwards. A rollout is
 promoted, one is rolled back, Events are written, a second replica takes the Lease of one that was killed, a status is written
-while somebody changes the policy all the time, and a reserve is held and given back.
+while somebody changes the policy all the time, the answer to a change of the weights is lost, so that they are read, and a
+reserve is held and given back.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from tests.cluster.api.test_run import Process, serin_run
 from tests.cluster.install.installed import ROOT, Kubectl, kustomize, program
 from tests.cluster.install.mesh_prometheus import mesh_prometheus
 from tests.deploy.rights import Difference, compare
+from tests.faultproxy import Fault, FaultProxy, Rule
 
 PATIENCE_S = 120.0
 SCRAPE_S = 0.5
@@ -33,12 +35,15 @@ JUDGE: dict[str, Any] = {"bake": "1s", "harmBudget": "2%", "latency": {"warmUp":
 QUICK: dict[str, Any] = {**JUDGE, "dwell": {"min": "1s", "max": "5m"}}
 SLOW: dict[str, Any] = {**JUDGE, "dwell": {"min": "1h", "max": "2h"}}
 
+LOST = Rule(name="lost", fault=Fault.DROP, reaches=True, method="PATCH", path="/virtualservices/", count=1)
+
 
 @dataclass(frozen=True)
 class Account:
     """Serin's service account with the roles of an overlay, and the log of what it does."""
 
     server: ApiServer
+    proxy: FaultProxy
     manifests: list[Object]
     kubeconfig: Path
     namespace: str
@@ -122,14 +127,16 @@ async def account_of(server: ApiServer, name: str, folder: Path, *, reserve: boo
     kubectl("create", "namespace", namespace)
     kubectl.done("apply", "-f", "-", text=bundle)
     token = kubectl.done("-n", namespace, "create", "token", "serin", "--duration=1h").strip()
-    yield Account(
-        server=server,
-        manifests=made,
-        kubeconfig=server.kubeconfig(f"serin-{name}-{reserve}", token=token),
-        namespace=namespace,
-        everywhere=name == "cluster",
-        log_begin=server.audit_log.stat().st_size,
-    )
+    async with FaultProxy(server.url, tls=server.tls).running() as proxy:
+        yield Account(
+            server=server,
+            proxy=proxy,
+            manifests=made,
+            kubeconfig=server.kubeconfig(f"serin-{name}-{reserve}", server=proxy.url, token=token),
+            namespace=namespace,
+            everywhere=name == "cluster",
+            log_begin=server.audit_log.stat().st_size,
+        )
     bindings = [obj for obj in roles if obj["kind"].endswith("Binding")]
     kubectl.done("delete", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": bindings}))
     kubectl("-n", namespace, "delete", "lease", "serin")
@@ -235,6 +242,7 @@ async def test_the_roles_are_what_is_used(name: str, server: ApiServer, tmp_path
                 await story.annotate_until(
                     lambda: account.used("get", "canarypolicies"), "a status is written on a changed policy"
                 )
+                account.proxy.add(LOST)
                 mesh.set_policy(judge=QUICK)
                 await story.until_phase("Promoted")
                 first.process.kill()
