@@ -167,9 +167,13 @@ class CapacityBook:
             self._fresh = False
         unfit = frozenset(name for (_, name), samples in self._samples.items() if not follows(samples))
         stable_scaling, canary_scaling = leave_out(stable_scaling, unfit), leave_out(canary_scaling, unfit)
-        stable_costs = self._costs(state.stable, stable_scaling, others={})
-        named = self._named(stable_scaling, stable_costs)
-        canary_costs = self._costs(state.canary, canary_scaling, others=named)
+        stable_own = self._costs(state.stable, stable_scaling, others={})
+        canary_own = self._costs(state.canary, canary_scaling, others={})
+        canary_costs = self._costs(state.canary, canary_scaling, others=self._named(stable_scaling, stable_own))
+        stable_costs = self._costs(state.stable, stable_scaling, others=self._named(canary_scaling, canary_own))
+        # A version nobody has seen begins with what is known of the other. Of the stable one that is not enough: it may be that it
+        # cannot take back what it gives away.
+        stable_costs = tuple(c if own else None for c, own in zip(stable_costs, stable_own, strict=True))
         learning = now_s - self._began_at_s < _LEARNING_S and _is_missing(stable_scaling, stable_costs)
         return CapacityView(
             stable=self._version(cache, target, state.stable, stable_scaling, stable_costs),

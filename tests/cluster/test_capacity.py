@@ -158,6 +158,8 @@ class Cost:
         Failed from then on.
     slow
         Answered late from then on.
+    way
+        The canary's weights, each with the seconds since that change.
     """
 
     noticed_s: float
@@ -165,6 +167,7 @@ class Cost:
     by_canary: int
     by_overload: int
     slow: int
+    way: str
 
     @property
     def returning(self) -> int:
@@ -177,14 +180,16 @@ class Cost:
         async def grown() -> bool:
             return (await shop.bed.replicas(shop.namespace))["helloworld-v1"] >= ENOUGH
 
-        first_s = next(at_s for at_s, _ in shop.eyes.weights[shop.namespace] if at_s > since_s)
+        changes = [(at_s, canary) for at_s, (_, canary) in shop.eyes.weights[shop.namespace] if at_s > since_s]
+        first_s = changes[0][0]
+        way = ", ".join(f"{canary} % after {at_s - first_s:.0f} s" for at_s, canary in changes)
         await until(grown, what="the stable version has its pods again", patience_s=120)
         await shop.served(int(10 * RATE))
         before, felt = shop.failed(since_s) - shop.failed(first_s), shop.felt(first_s)
         failed = felt.failed()
         slow = sum(felt.slow[version, SLOW_MS] for version in ("v1", "v2"))
         by_canary = failed.get("v2", 0)
-        return cls(first_s - since_s, before, by_canary, failed.total() - by_canary, slow)
+        return cls(first_s - since_s, before, by_canary, failed.total() - by_canary, slow, way)
 
 
 def tabulate(costs: Mapping[str, Cost], *, error_rate: float) -> str:
@@ -278,6 +283,7 @@ async def test_a_release_that_turns_bad_after_the_stable_version_has_shrunk(
     costs = {course: task.result() for course, task in running.items()}
     account.tables.append(tabulate(costs, error_rate=error_rate))
     stood_s = max((stood_s for _, stood_s in await bed.stalls(begun_s)), default=0.0)
+    account.notes.extend(f"{error_rate:.0%} errors at 90 %, {course}: {cost.way}" for course, cost in costs.items())
     account.notes.append(f"{error_rate:.0%} errors at 90 %: the pods' process stood still for {stood_s:.1f} s at most")
     by_hand = costs[BY_HAND].returning
     assert costs[RAMPED].returning <= by_hand / 3, costs

@@ -1,8 +1,9 @@
 """What a request costs: a pod's use of a resource is `intercept + slope * its requests per second`.
 
 A Bayesian linear regression with two coefficients (Bishop, Pattern Recognition and Machine Learning, §3.3), in closed form
-from five sums. At one per cent of the traffic a pod's use is nearly all intercept, and says next to nothing of the slope;
-therefore a version begins with what is known of the other one, and trusts its own figures as far as they reach.
+from five sums. At one per cent of the traffic a pod's use is nearly all intercept, and says next to nothing of the slope; at
+one load, whatever it is, nothing says how much of the use an idle pod would have. Therefore each version begins with what was
+seen of the other one, and trusts its own figures as far as they reach.
 """
 
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def fit(samples: Samples, *, other: Cost | None = None) -> Cost | None:
     samples
         What was seen of it.
     other
-        The other version's cost: where this one begins.
+        The other version's cost by its own samples: where this one begins.
 
     Returns
     -------
@@ -117,16 +118,17 @@ def fit(samples: Samples, *, other: Cost | None = None) -> Cost | None:
     mean_load, mean_use = samples.load / samples.weight, samples.use / samples.weight
     if other is None:
         intercept, slope = 0.0, mean_use / mean_load
-        var_intercept, var_slope = (0.5 * mean_use) ** 2, slope**2
+        var_intercept, covariance, var_slope = (0.5 * mean_use) ** 2, 0.0, slope**2
     else:
-        intercept, slope = other.intercept, other.slope
+        intercept, slope, covariance = other.intercept, other.slope, other.covariance
         var_intercept = other.var_intercept + (_OTHER_INTERCEPT * intercept + _NOISE * mean_use) ** 2
         var_slope = other.var_slope + (_OTHER_SLOPE * slope) ** 2
     noise = (_NOISE * mean_use) ** 2
     # Posterior precision, and the step from the prior's mean.
-    p_aa = 1.0 / var_intercept + samples.weight / noise
-    p_ak = samples.load / noise
-    p_kk = 1.0 / var_slope + samples.load2 / noise
+    prior = var_intercept * var_slope - covariance * covariance
+    p_aa = var_slope / prior + samples.weight / noise
+    p_ak = -covariance / prior + samples.load / noise
+    p_kk = var_intercept / prior + samples.load2 / noise
     determinant = p_aa * p_kk - p_ak * p_ak
     off_a = (samples.use - intercept * samples.weight - slope * samples.load) / noise
     off_k = (samples.cross - intercept * samples.load - slope * samples.load2) / noise

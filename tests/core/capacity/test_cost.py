@@ -46,6 +46,19 @@ def test_an_idle_canary_is_taken_to_cost_what_the_stable_version_does() -> None:
     assert cost.slope == pytest.approx(5.0, rel=0.1)
 
 
+def test_a_version_that_was_seen_at_one_load_learns_from_the_other_how_much_of_its_use_is_idle() -> None:
+    varied = fitted(seen([5.0, 20.0, 45.0] * 5, noise=1.0))
+    cost = fitted(seen([10.0] * 20), other=varied)
+    assert cost.load_at(500.0) == pytest.approx(96.0, rel=0.05)
+    assert fitted(seen([10.0] * 20)).load_at(500.0) < 80.0, "by itself it looks dearer"
+
+
+@pytest.mark.parametrize(("one", "another"), [(10.0, 45.0), (45.0, 10.0), (0.5, 45.0), (45.0, 0.5)])
+def test_two_versions_at_one_load_each_tell_together_what_neither_does(one: float, another: float) -> None:
+    cost = fitted(seen([one] * 20), other=fitted(seen([another] * 20)))
+    assert cost.load_at(500.0) == pytest.approx(96.0, rel=0.1)
+
+
 def test_a_dearer_canary_is_found_as_soon_as_it_has_traffic() -> None:
     cost = fitted(seen([30.0] * 20, slope=8.0), other=STABLE)
     assert cost.slope == pytest.approx(8.0, rel=0.1)

@@ -126,8 +126,11 @@ class Known:
             world.window, (Policy("Percent", 100, 15), Policy("Pods", 4, 15)), "Disabled" if world.disabled else "Max"
         )
         scaler = Scaler("hpa", 1, world.most, (metric,), up=up)
-        stable: Cost | None = fit(self.samples.get("v1", Samples()))
-        canary = fit(self.samples.get("v2", Samples()), other=stable)
+        seen = [self.samples.get(version, Samples()) for version in ("v1", "v2")]
+        stable: Cost | None = fit(seen[0])
+        canary = fit(seen[1], other=stable)
+        if stable is not None:
+            stable = fit(seen[0], other=fit(seen[1]))
         active = active_stage(weights)
         others = [(rate, w) for i, (rate, w) in enumerate(zip(world.rates, weights, strict=True)) if i != active]
         counted = number - self.began >= 3 or not world.restarts
