@@ -171,8 +171,8 @@ class CapacityBook:
         canary_own = self._costs(state.canary, canary_scaling, others={})
         canary_costs = self._costs(state.canary, canary_scaling, others=self._named(stable_scaling, stable_own))
         stable_costs = self._costs(state.stable, stable_scaling, others=self._named(canary_scaling, canary_own))
-        # A version nobody has seen begins with what is known of the other. Of the stable one that is not enough: it may be that it
-        # cannot take back what it gives away.
+        # A version nobody has seen begins with what is known of the other. For the stable one that is not enough: it may not be
+        # able to take back what it gives away.
         stable_costs = tuple(c if own else None for c, own in zip(stable_costs, stable_own, strict=True))
         learning = now_s - self._began_at_s < _LEARNING_S and _is_missing(stable_scaling, stable_costs)
         return CapacityView(

@@ -24,8 +24,8 @@ RATE: Final = 60.0
 QUICK: Final[Judge] = {**LENIENT, "dwell": {"min": "10s", "max": "20s"}}
 FEW: Final = (10, 50, 100)
 SLOWER: Final[Judge] = {**LENIENT, "dwell": {"min": "20s", "max": "30s"}, "bake": "20s"}
-PATIENT: Final[Judge] = {**SLOWER, "bake": "80s"}
-"""Two minutes at the least, for ten kills; with steps among them."""
+PATIENT: Final[Judge] = {**SLOWER, "bake": "100s"}
+"""More than two minutes and a half at the least, for ten kills; with steps among them."""
 PATIENCE_S: Final = 240.0
 OUTAGE_S: Final = 60.0
 KILLS: Final = 10
@@ -199,7 +199,9 @@ async def test_a_leader_killed_at_ten_random_moments_makes_no_step_twice_and_los
             bad_s = now_s()
             await turn_bad(bad)
         leader = await _leader(bed, replicas)
-        await asyncio.sleep(rng.uniform(0.5, 8.0))  # the random moment
+        # The random moment. Telemetry comes every five seconds, so that some are killed before they make a turn with it, and
+        # some make a step.
+        await asyncio.sleep(rng.uniform(0.5, 12.0))
         assert good.status["phase"] in FLYING, f"kill {kill + 1} is in no rollout: {good.eyes.tell(good.namespace)}"
         moments.append(f"{good.status['phase']} at {good.eyes.weight(good.namespace)} %")
         await leader.kill()
