@@ -1,5 +1,6 @@
 """Who refuses what of Serin's writes in a real mesh, as its own client understands it."""
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -7,11 +8,13 @@ import pytest
 
 from analyzer.adapters.kube import Credentials, connect
 from analyzer.errors import WriteRefused
+from analyzer.policy.load import load_objects
 from analyzer.ports import VIRTUAL_SERVICE, PatchOperation, Ref
-from tests.cluster.bed.client import Bed
+from tests.cluster.bed.client import Bed, KubectlFailed
 from tests.cluster.bed.manifests import build_example
 from tests.cluster.deployment import deploy
 
+TELEMETRY: Final = Path(__file__).parents[2] / "deploy" / "telemetry" / "telemetry.yaml"
 ROUTE: Final = "/spec/http/0/route"
 
 
@@ -49,3 +52,14 @@ async def test_serins_account_may_move_weights_and_nothing_else(bed: Bed, namesp
             await cluster.patch(ref, weights(0, 0))
         await cluster.patch(ref, weights(80, 20))
     assert await bed.weights(namespace) == [80, 20]
+
+
+async def test_istiod_takes_the_telemetry_resource_and_would_refuse_one_without_values(bed: Bed) -> None:
+    """Its webhook is asked in a dry run as well. In effect the resource cannot be here: it needs Istio's own build of Envoy."""
+    (telemetry,) = load_objects([TELEMETRY])
+    dry_run = ("apply", "--dry-run=server", "--filename=-")
+    assert "created (server dry run)" in await bed.kubectl(*dry_run, stdin=json.dumps(telemetry))
+    for override in telemetry["spec"]["metrics"][0]["overrides"]:
+        override["tagOverrides"]["route_name"] = {"operation": "UPSERT"}
+    with pytest.raises(KubectlFailed, match=r"validation\.istio\.io.* denied the request: .*tagOverrides"):
+        await bed.kubectl(*dry_run, stdin=json.dumps(telemetry))

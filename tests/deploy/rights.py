@@ -9,14 +9,32 @@ Object = Mapping[str, Any]
 
 
 class Right(NamedTuple):
-    """One verb on one resource; a subresource is written as in a role, `canarypolicies/status`."""
+    """One verb on one resource, given or asked for.
+
+    Attributes
+    ----------
+    resource
+        A subresource is written as in a role, `canarypolicies/status`.
+    namespace
+        The only one; empty: all.
+    name
+        The only object; empty: any, and for what is asked of no object by its name (to list, to watch, to create).
+    """
 
     group: str
     resource: str
     verb: str
+    namespace: str = ""
+    name: str = ""
+
+    def allows(self, asked: "Right") -> bool:
+        """Tell whether this right, as given, allows what was asked for."""
+        same = (self.group, self.resource, self.verb) == (asked.group, asked.resource, asked.verb)
+        return same and self.namespace in {"", asked.namespace} and self.name in {"", asked.name}
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}.{self.group or 'core'}"
+        what = f"{self.verb} {self.resource}.{self.group or 'core'}"
+        return what + (f" {self.name}" if self.name else "") + (f" in {self.namespace}" if self.namespace else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,8 @@ class Difference:
     missing
         Used, and not in the manifests (another role had it).
     unused
-        In the manifests, and not used.
+        In the manifests, and not used. One for all namespaces is used by what is asked of all, or of another than Serin's own:
+        for its own, a Role there would do.
     """
 
     refused: frozenset[Right]
@@ -47,7 +66,8 @@ def used(audit_log: Iterable[str], account: str) -> tuple[frozenset[Right], froz
         if event["user"]["username"] != account or reference is None or "resource" not in reference:
             continue
         resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
-        right = Right(reference.get("apiGroup", ""), resource, event["verb"])
+        place = reference.get("namespace", ""), reference.get("name", "")
+        right = Right(reference.get("apiGroup", ""), resource, event["verb"], *place)
         decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
         (forbidden if decision == "forbid" else allowed).add(right)
     return frozenset(allowed), frozenset(forbidden)
@@ -62,19 +82,23 @@ def granted(manifests: Iterable[Object], *, namespace: str, name: str) -> frozen
         if obj["kind"] in {"Role", "ClusterRole"}
     }
     bound = [
-        (obj["roleRef"]["kind"], obj["roleRef"]["name"])
+        (
+            (obj["roleRef"]["kind"], obj["roleRef"]["name"]),
+            "" if obj["kind"] == "ClusterRoleBinding" else obj["metadata"]["namespace"],
+        )
         for obj in objects
         if obj["kind"] in {"RoleBinding", "ClusterRoleBinding"}
         for subject in obj["subjects"]
         if (subject["kind"], subject["namespace"], subject["name"]) == ("ServiceAccount", namespace, name)
     ]
     return frozenset(
-        Right(group, resource, verb)
-        for role in bound
+        Right(group, resource, verb, place, object_name)
+        for role, place in bound
         for rule in roles[role]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
+        for object_name in rule.get("resourceNames", [""])
     )
 
 
@@ -82,4 +106,10 @@ def compare(audit_log: Iterable[str], manifests: Iterable[Object], *, namespace:
     """Compare what a ServiceAccount did with what it may."""
     did, refused = used(audit_log, f"system:serviceaccount:{namespace}:{name}")
     may = granted(manifests, namespace=namespace, name=name)
-    return Difference(refused=refused, missing=did - may, unused=may - did)
+    missing = {asked for asked in did if not any(right.allows(asked) for right in may)}
+    needed = {
+        right
+        for right in may
+        if any(right.allows(asked) and (right.namespace or asked.namespace != namespace) for asked in did)
+    }
+    return Difference(refused=refused, missing=frozenset(missing), unused=may - needed)

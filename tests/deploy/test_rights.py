@@ -29,7 +29,8 @@ PODS = Right("", "pods", "list")
 
 def event(right: Right, *, user: str = "system:serviceaccount:serin-system:serin", decision: str = "allow") -> str:
     resource, _, subresource = right.resource.partition("/")
-    reference = {"resource": resource, "apiGroup": right.group} | ({"subresource": subresource} if subresource else {})
+    place = {"subresource": subresource, "namespace": right.namespace, "name": right.name}
+    reference = {"resource": resource, "apiGroup": right.group} | {key: value for key, value in place.items() if value}
     annotations = {"authorization.k8s.io/decision": decision}
     return json.dumps(
         {"verb": right.verb, "user": {"username": user}, "objectRef": reference, "annotations": annotations}
@@ -53,6 +54,42 @@ def test_a_right_that_was_never_used_is_found() -> None:
 def test_a_request_that_the_manifests_do_not_allow_is_found() -> None:
     assert difference(event(PODS)).missing == {PODS}
     assert difference(event(PODS, decision="forbid")).refused == {PODS}
+
+
+def test_a_right_for_all_namespaces_that_is_used_in_serins_own_alone_is_one_too_many() -> None:
+    here = STATUS._replace(namespace="serin-system", name="a")
+    assert difference(event(LIST), event(WATCH), event(here)).unused == {STATUS}
+    there = here._replace(namespace="shop")
+    assert difference(event(LIST), event(WATCH), event(there)).unused == frozenset()
+
+
+def test_a_role_gives_its_rights_in_its_namespace_and_for_the_objects_it_names() -> None:
+    role = {
+        "kind": "Role",
+        "metadata": {"name": "lease", "namespace": "serin-system"},
+        "rules": [
+            {
+                "apiGroups": ["coordination.k8s.io"],
+                "resources": ["leases"],
+                "resourceNames": ["serin"],
+                "verbs": ["get"],
+            }
+        ],
+    }
+    binding = {
+        **BINDING,
+        "kind": "RoleBinding",
+        "metadata": {"name": "lease", "namespace": "serin-system"},
+        "roleRef": {"kind": "Role", "name": "lease"},
+    }
+    own = Right("coordination.k8s.io", "leases", "get", "serin-system", "serin")
+    others = [own._replace(namespace="shop"), own._replace(name="another"), own._replace(namespace="", name="")]
+
+    def asked(*rights: Right) -> Difference:
+        return compare(map(event, rights), [role, binding], namespace="serin-system", name="serin")
+
+    assert asked(own) == Difference(frozenset(), frozenset(), frozenset())
+    assert asked(*others) == Difference(frozenset(), missing=frozenset(others), unused=frozenset({own}))
 
 
 def test_other_accounts_and_discovery_do_not_count() -> None:
