@@ -40,6 +40,11 @@ def commands(namespace: str) -> list[str]:
     return [re.sub(rf"\b({'|'.join(own)})\b", lambda found: own[found[0]], line) for line in written]
 
 
+def _hear_ctrl_c() -> None:
+    """What is started in the background ignores it, and all that this starts does as well: here it is a user's terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A user's shell in one folder, and how long each command took."""
 
@@ -72,6 +77,7 @@ class Terminal:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
         try:
             yield process
