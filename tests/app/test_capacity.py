@@ -91,6 +91,17 @@ async def test_waiting_for_pods_does_not_stop_evidence() -> None:
     assert seen == sorted(set(seen)), "each interval adds requests"
 
 
+async def test_a_step_that_waited_for_pods_is_watched_from_when_its_weight_is_there() -> None:
+    loop = scaling_loop(startup_s=120.0)
+    await loop.until(lambda: loop.state.hold is not None and loop.state.hold.reason is HoldReason.CAPACITY, cycles=200)
+    await loop.until(lambda: weight(loop) == 30, cycles=100)
+    for scrapes in range(5):
+        await loop.cycle()
+        assert weight(loop) == 30
+        assert loop.state.evidence is not None
+        assert loop.state.evidence.step_seconds <= SCRAPE_S * (scrapes + 1)
+
+
 async def test_without_the_gate_the_same_release_fails_for_want_of_pods() -> None:
     loop = scaling_loop(startup_s=60.0, mode="off")
     await loop.until(lambda: loop.phase in {"Promoted", "RolledBack"}, cycles=400)

@@ -71,9 +71,7 @@ class _Course:
         self._edges = edges
         rungs = state.rungs_of(request.step.ladder)
         self._record = state.stack([state.fitted(request.state, edges, rungs)], len(edges), rungs)
-        if state.moves(request.state, request.step):
-            carried = state.is_carried(request.state, request.step)
-            state.start_step(self._record, np.array([0]), carried=np.array([carried]))
+        state.start(self._record, [request])
         self._parameters = batch.parameters([request])
         self._edges_ms = batch.edge_rows([edges])
 

@@ -76,14 +76,7 @@ def _judge_group(requests: "Sequence[JudgeRequest]", edges: "Sequence[Edges]") -
         [state.fitted(r.state, e, rungs) for r, e in zip(requests, edges, strict=True)], len(edges[0]), rungs
     )
     edges_ms = batch.edge_rows(edges)
-    moved = [number for number, r in enumerate(requests) if state.moves(r.state, r.step)]
-    state.start_step(
-        records,
-        np.array(moved, dtype=np.intp),
-        carried=np.array(
-            [state.is_carried(requests[number].state, requests[number].step) for number in moved], dtype=np.bool_
-        ),
-    )
+    state.start(records, requests)
     for turn in range(max(len(r.intervals) for r in requests)):
         rows = np.array([n for n, r in enumerate(requests) if len(r.intervals) > turn], dtype=np.intp)
         columns = batch.columns([requests[n].intervals[turn] for n in rows], [edges[n] for n in rows])

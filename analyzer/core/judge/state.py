@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.core.judge import completions, dispersion, harm, noninferiority, warmup
 from analyzer.core.judge.noninferiority import COMPLETIONS, N_GUESSES, N_LATENCY_CLAIMS
-from analyzer.core.judge.types import JudgeState, Step
+from analyzer.core.judge.types import JudgeRequest, JudgeState, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def layout(n_edges: int, n_rungs: int = 1) -> "np.dtype[np.void]":
             ("seconds", "<f8"),
             ("intervals", "<i8"),
             ("compared", "<i8"),  # intervals in which both versions had requests
-            # totals since the step began
+            # totals since the step's weight was set
             ("step_seconds", "<f8"),
             ("step_intervals", "<i8"),
             ("step_requests", "<i8", (2,)),
@@ -100,20 +100,27 @@ def is_carried(state: JudgeState, step: Step) -> bool:
     return bool(step.ladder) and step.ladder == state.ladder
 
 
-def start_step(records: "NDArray[np.void]", rows: "NDArray[np.intp]", *, carried: "NDArray[np.bool_]") -> None:
-    """Begin a step in these rows: proof and step totals; evidence of harm stays.
+def is_same_step(state: JudgeState, step: Step) -> bool:
+    """Tell whether it is the same step at another weight: there are more pods for it now, or fewer."""
+    return step.ladder == state.ladder and step.key.partition("@")[0] == state.step_key.partition("@")[0]
+
+
+def start(records: "NDArray[np.void]", requests: "Sequence[JudgeRequest]") -> None:
+    """Begin a step where the request is about another than the state: proof and step totals; evidence of harm stays.
 
     Parameters
     ----------
     records : ndarray, shape (R,)
-        Changed in place.
-    rows : ndarray, shape (M,)
-        Which of them begin a step.
-    carried : ndarray, shape (M,), bool
-        Those of them that go on proving the same margins.
+        Of the requests' states; changed in place.
+    requests
+        What is to be judged, shape (R,).
     """
-    noninferiority.start_step(records, rows, carried=carried)
-    records["log_ratio"][rows] = 0.0  # it is about the weight of the step
+    moved = [number for number, r in enumerate(requests) if moves(r.state, r.step)]
+    anew = [number for number in moved if not is_same_step(requests[number].state, requests[number].step)]
+    carried = [is_carried(requests[number].state, requests[number].step) for number in anew]
+    noninferiority.start_step(records, np.array(anew, dtype=np.intp), carried=np.array(carried, dtype=np.bool_))
+    rows = np.array(moved, dtype=np.intp)
+    records["log_ratio"][rows] = 0.0  # it is about the weight
     for name in ("step_seconds", "step_intervals", "step_requests", "step_unattributed"):
         records[name][rows] = 0
 

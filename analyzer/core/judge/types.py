@@ -186,7 +186,9 @@ class Step:
     Attributes
     ----------
     key
-        Names the step (its stage and weight). A new key starts non-inferiority anew; evidence of harm is never reset.
+        Names the step (its stage and weight). A new key starts non-inferiority anew; evidence of harm is never reset. Where
+        only what follows an `@` is new (the weight for now, while pods do not allow the step's own), the proof goes on, and
+        what is counted since the weight was set begins anew.
     next_weight
         The weight that proof would allow [per cent]; it sets the margins. None: nothing is to be proven.
     ladder
@@ -250,11 +252,11 @@ class Evidence:
     seconds, intervals
         Judged time and intervals since the evidence began; those before the canary had weight or requests do not count.
     step_seconds, step_intervals
-        The same since this step began, with its weight in effect.
+        The same since this step's weight was set, with it in effect.
     step_canary_requests, step_stable_requests
-        Requests since this step began [count].
+        Requests since then [count].
     unattributed_errors
-        Errors in this step that nobody can attribute [count].
+        Errors since then that nobody can attribute [count].
     sample_ratio_log_e
         Logarithm of the evidence that the canary's share of the requests is not that of this step's weight, in either
         direction, at present: it falls again when the weight is in effect. It speaks of the quality of the data, never for

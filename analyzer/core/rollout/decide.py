@@ -73,6 +73,8 @@ def step_of(plan: RolloutPlan, state: RolloutState) -> Step:
     # What a step was cleared for need not be proven again while its pods get ready.
     at = state.cleared if state.cleared and active_stage(state.cleared) == stage else state.weights
     key = f"{stage}:{at[stage]:g}:{state.phase.value}"
+    if at[stage] != state.weights[stage]:
+        key += f"@{state.weights[stage]:g}"  # it is watched from when its own weight is there
     if state.phase is not Phase.PROGRESSING:
         return Step(key=key, next_weight=None)
     return Step(key=key, next_weight=next_weights(plan, at)[stage], ladder=ladder(plan, at))

@@ -144,6 +144,19 @@ def test_a_new_step_begins_its_proof_anew_and_keeps_the_evidence_of_harm() -> No
     assert after.state.step_key == "primary/25"
 
 
+def test_a_step_whose_weight_comes_later_keeps_its_proof_and_is_watched_from_then() -> None:
+    world = World()
+    before = feed(initial_state(), warmed(world, intervals=30), step=replace(TO_25, key="primary/10@5"))
+    after = feed(before.state, [], step=replace(TO_25, key="primary/10"))
+    assert before.evidence.proof["errors"] != 0.0
+    assert after.evidence.proof == before.evidence.proof
+    assert (after.evidence.step_intervals, after.evidence.step_seconds) == (0, 0.0)
+    assert (after.evidence.step_stable_requests, after.evidence.step_canary_requests) == (0, 0)
+    assert after.evidence.intervals == 30
+    other = feed(before.state, [], step=replace(TO_25, key="primary/25"))
+    assert other.evidence.proof["errors"] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_reporting_again_changes_nothing() -> None:
     world = World()
     first = feed(initial_state(), warmed(world))
