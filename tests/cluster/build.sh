@@ -37,7 +37,7 @@ build() {
   [ -x "$bin/$1" ] && return
   local begun=$SECONDS
   printf 'Building %s …' "$1"
-  (cd "$2" && nice go build -p 2 -trimpath -ldflags="-s -w ${4:-}" -o "$bin/.$1" "$3") || { echo; return 1; }
+  (cd "$2" && GOGC=400 nice go build -p 2 -trimpath -ldflags="-s -w ${4:-}" -o "$bin/.$1" "$3") || { echo; return 1; }
   mv "$bin/.$1" "$bin/$1"
   printf ' %d s\n' "$((SECONDS - begun))"
 }

@@ -5,11 +5,11 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import pytest
@@ -27,22 +27,54 @@ from tests.cluster.eyes import Eyes
 from tests.cluster.serin import Receiver, Replicas
 from tests.cluster.shops import Shops
 
+_T = TypeVar("_T")
+
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_S: Final = 90.0
 _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORIES: Final = pytest.StashKey[list[Path]]()
 _ACCOUNT: Final = pytest.StashKey[Account]()
-_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("capacity", "story", "focus", "faults")]
+_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("story", "focus", "faults", "capacity")]
 _PACKED, _BEDS = "account", "beds"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Mark what needs the bed; other tests of this folder run with all the rest. What takes minutes begins first."""
     for item in items:
         if "running_bed" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
-    items.sort(key=lambda item: _LONG.index(item.path) if item.path in _LONG else len(_LONG))
+    yield  # those that are not wanted are taken out
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = deal(items, workers=workers, long=lambda item: _LONG.index(item.path) if item.path in _LONG else None)
+
+
+def deal(items: list[_T], *, workers: int, long: Callable[[_T], int | None]) -> list[_T]:
+    """Order tests so that each worker begins with its share of those that take minutes.
+
+    pytest-xdist's `worksteal` gives each worker a part of the list as it is, and evens out later what is left; but nobody
+    steals the last two tests of another.
+
+    Parameters
+    ----------
+    items
+        All tests.
+    workers
+        How many there are.
+    long
+        Tells a long test's place among them; None for a short one.
+    """
+    slow = sorted((item for item in items if long(item) is not None), key=lambda item: long(item) or 0)
+    quick = [item for item in items if long(item) is None]
+    dealt: list[_T] = []
+    for worker in range(workers):
+        share = (len(items) - len(dealt)) // (workers - worker)
+        own = slow[worker::workers]
+        taken = max(share - len(own), 0)
+        dealt += [*own, *quick[:taken]]
+        quick = quick[taken:]
+    return [*dealt, *quick]
 
 
 @pytest.hookimpl(wrapper=True)
