@@ -2,8 +2,8 @@
 
 `serin run` with the service account's own token, on a real API server, and the server's audit log afterwards. A rollout is
 promoted, one is rolled back, Events are written, a second replica takes the Lease of one that was killed, a status is written
-while somebody changes the policy all the time, the answer to a change of the weights is lost, so that they are read, and a
-reserve is held and given back.
+while somebody changes the policy all the time, a reserve is held and given back, and an answer to a change of the weights and
+one to a change of the reserve are lost, so that both are read.
 """
 
 import asyncio
@@ -35,7 +35,11 @@ JUDGE: dict[str, Any] = {"bake": "1s", "harmBudget": "2%", "latency": {"warmUp":
 QUICK: dict[str, Any] = {**JUDGE, "dwell": {"min": "1s", "max": "5m"}}
 SLOW: dict[str, Any] = {**JUDGE, "dwell": {"min": "1h", "max": "2h"}}
 
-LOST = Rule(name="lost", fault=Fault.DROP, reaches=True, method="PATCH", path="/virtualservices/", count=1)
+LOST = [
+    Rule(name=f"lost: {what}", fault=Fault.DROP, reaches=True, method="PATCH", path=f"/{what}/", count=1)
+    for what in ("virtualservices", "horizontalpodautoscalers")
+]
+"""Of each the first answer: what was written has to be read."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,8 @@ async def test_the_roles_are_what_is_used(name: str, server: ApiServer, tmp_path
     ):
         story = Story(account, mesh, prometheus_url)
         story.show_use(v1=60, v2=2)  # to take everything back, the stable version would need another pod
+        for rule in LOST:
+            account.proxy.add(rule)
         life = group.create_task(story.live())
         async with story.replica() as first:
             await first.logged("serin runs")
@@ -242,7 +248,6 @@ async def test_the_roles_are_what_is_used(name: str, server: ApiServer, tmp_path
                 await story.annotate_until(
                     lambda: account.used("get", "canarypolicies"), "a status is written on a changed policy"
                 )
-                account.proxy.add(LOST)
                 mesh.set_policy(judge=QUICK)
                 await story.until_phase("Promoted")
                 first.process.kill()
