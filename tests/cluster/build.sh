@@ -32,12 +32,13 @@ IFS=. read -r major minor _ <<<"${version#v}"
 stamp=k8s.io/component-base/version # clients parse the server's version: without it they take fright
 kubernetes="-X $stamp.gitVersion=$version -X $stamp.gitMajor=$major -X $stamp.gitMinor=$minor"
 
-# build NAME FOLDER PACKAGE [LDFLAGS]: a rename makes it whole or absent
+# build NAME FOLDER PACKAGE [LDFLAGS]: a rename makes it whole or absent. Without inlining it takes half the time, and what it makes
+# is quick enough.
 build() {
   [ -x "$bin/$1" ] && return
   local begun=$SECONDS
   printf 'Building %s …' "$1"
-  (cd "$2" && GOGC=400 nice go build -p 2 -trimpath -ldflags="-s -w ${4:-}" -o "$bin/.$1" "$3") || { echo; return 1; }
+  (cd "$2" && nice go build -p 2 -trimpath -gcflags=all=-l -ldflags="-s -w ${4:-}" -o "$bin/.$1" "$3") || { echo; return 1; }
   mv "$bin/.$1" "$bin/$1"
   printf ' %d s\n' "$((SECONDS - begun))"
 }

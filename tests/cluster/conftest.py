@@ -35,7 +35,18 @@ _ENDING_S: Final = 10.0  # all its components have to be stopped
 _LAST_LINES: Final = 25
 _DIRECTORIES: Final = pytest.StashKey[list[Path]]()
 _ACCOUNT: Final = pytest.StashKey[Account]()
-_LONG: Final = [Path(__file__).with_name(f"test_{what}.py") for what in ("story", "focus", "faults", "capacity")]
+_LONG: Final = [
+    Path(__file__).parent / f"{where}.py"
+    for where in (
+        "test_story",
+        "test_focus",
+        "test_faults",
+        "test_walk",
+        "install/test_rights",
+        "api/test_budget",
+        "test_capacity",
+    )
+]
 _PACKED, _BEDS = "account", "beds"
 
 
